@@ -1,0 +1,135 @@
+"""What the engine reports while it works: frozen values that cross from the model process to the app."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from errors import PlaygroundError
+from helpers.local_inference.generation_settings import GenerationSettings
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended: end-of-turn or stop sequence, token limit, or the user's Stop."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What answered: stored with every answer so that it can be explained and repeated.
+
+    ``adapter_*`` and ``peft_type`` are None when the base alone answered. ``quantization_reason`` and ``notes`` are
+    sentences for the user. ``context_length`` is in tokens, None = the config does not say.
+    """
+
+    base_model: str
+    adapter_path: str | None
+    adapter_fingerprint: str | None
+    peft_type: str | None
+    rank: int | None
+    quantization: str
+    quantization_reason: str
+    dtype: str
+    device: str
+    context_length: int | None
+    tokenizer_source: str
+    template_source: str
+    notes: tuple[str, ...]
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class RenderedPrompt:
+    """A prompt after the chat template. ``text`` shows special tokens; ``token_count`` is what the model gets."""
+
+    text: str
+    token_count: int
+    context_length: int | None
+    tokenizer_source: str
+    template_source: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """One finished answer. Times in seconds; ``tokens_per_second`` counts decoding after the first token."""
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    new_tokens: int
+    seconds: float
+    time_to_first_token: float
+    tokens_per_second: float
+    seed: int
+    settings: GenerationSettings
+    model: LoadedModel
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``generate --json`` prints."""
+        return {
+            "text": self.text,
+            "finish_reason": str(self.finish_reason),
+            "prompt_tokens": self.prompt_tokens,
+            "new_tokens": self.new_tokens,
+            "seconds": self.seconds,
+            "time_to_first_token": self.time_to_first_token,
+            "tokens_per_second": self.tokens_per_second,
+            "seed": self.seed,
+            "settings": self.settings.model_dump(mode="json"),
+            "model": {**asdict(self.model), "versions": dict(self.model.versions)},
+        }
+
+
+@dataclass(frozen=True)
+class ModelLoading:
+    """Loading goes on. ``stage`` is a sentence for the user; bytes are None where they cannot be known."""
+
+    stage: str
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelReady:
+    """The model is in memory; ``seconds`` is 0 when it already was."""
+
+    model: LoadedModel
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PromptProcessed:
+    """Prefill progress, in prompt tokens."""
+
+    done_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """New text, whole UTF-8; all deltas joined are the final text. ``new_tokens`` counts from the start."""
+
+    text: str
+    new_tokens: int
+
+
+@dataclass(frozen=True)
+class GenerationFinished:
+    """The last event of an answer that ended well or was stopped."""
+
+    result: GenerationResult
+
+
+@dataclass(frozen=True)
+class GenerationFailed:
+    """The last event of an answer that failed."""
+
+    error: PlaygroundError
+
+
+GenerationEvent = (
+    ModelLoading | ModelReady | PromptProcessed | TextDelta | GenerationFinished | GenerationFailed
+)

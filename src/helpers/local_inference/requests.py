@@ -1,0 +1,67 @@
+"""What is asked of the engine. Plain frozen values: they cross from the app process to the model process."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from helpers.local_inference.generation_settings import GenerationSettings
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Quantization(StrEnum):
+    """How the base's weights are held. AUTO lets the policy choose and say why."""
+
+    AUTO = "auto"
+    NONE = "none"
+    INT8 = "int8"
+    NF4 = "nf4"
+
+
+class Dtype(StrEnum):
+    """The floating-point type to compute in. AUTO = what the device does well."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    """One message of the conversation as the model gets it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class ModelSelection:
+    """Which model answers. Named in every request; there is no global "current adapter".
+
+    ``base_model``: a local folder or a Hugging Face id. ``adapter_path``: an adapter folder, None = the base alone.
+    ``run_path``: the training run's output folder, searched for tokenizer and template after the adapter folder.
+    """
+
+    base_model: str
+    adapter_path: str | None = None
+    run_path: str | None = None
+    quantization: Quantization = Quantization.AUTO
+    dtype: Dtype = Dtype.AUTO
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One answer to one conversation."""
+
+    model: ModelSelection
+    messages: tuple[ChatMessage, ...]
+    settings: GenerationSettings
+
+
+@dataclass(frozen=True)
+class PromptRequest:
+    """The exact prompt the model would get for these messages, and its length. Loads no weights."""
+
+    model: ModelSelection
+    messages: tuple[ChatMessage, ...]
