@@ -130,6 +130,4 @@ class GenerationFailed:
     error: PlaygroundError
 
 
-GenerationEvent = (
-    ModelLoading | ModelReady | PromptProcessed | TextDelta | GenerationFinished | GenerationFailed
-)
+GenerationEvent = ModelLoading | ModelReady | PromptProcessed | TextDelta | GenerationFinished | GenerationFailed

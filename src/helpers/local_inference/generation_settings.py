@@ -108,11 +108,7 @@ class GenerationSettings(BaseModel):
 
     def with_seed(self) -> "GenerationSettings":
         """The same settings with a seed: drawn now where none was given, so that it can be recorded."""
-        return (
-            self
-            if self.seed is not None
-            else self.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
-        )
+        return self if self.seed is not None else self.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
 
 
 @dataclass(frozen=True)
