@@ -115,9 +115,9 @@ def build_tiny_adapter(
 ) -> Path:
     """Attach an adapter to the model in ``base`` and let PEFT save it in ``folder``; return ``folder``.
 
-    ``peft_type``: "lora", "ia3", "loha", "lokr", "adalora", "prompt_tuning" ... ``train`` moves every adapter weight by
-    normal noise of deviation ``strength``, as training would; without it the adapter has no effect, as saved before
-    the first step. ``config`` are fields of the PEFT config: ``use_dora``, ``target_modules``, ``modules_to_save`` ...
+    ``peft_type``: "lora", "ia3", "loha", "lokr", "adalora", "prompt_tuning" ... ``train`` moves every adapter weight
+    by normal noise of deviation ``strength``, as training would; without it the adapter has no effect, as saved
+    before the first step. ``config`` are fields of the PEFT config: ``use_dora``, ``modules_to_save`` ...
     """
     model = AutoModelForCausalLM.from_pretrained(base)
     values = {"task_type": "CAUSAL_LM", **_defaults(peft_type, rank, model.config.model_type), **config}
