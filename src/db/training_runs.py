@@ -1,0 +1,232 @@
+"""Training runs, their numbers per step and their checkpoints."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from db.models import Checkpoint, RunSource, RunStatus, TrainingMetric, TrainingRun, utc_now
+from errors import NotFoundError
+
+_METRICS_PER_STATEMENT = 500
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One number at one step. ``value`` may be NaN; it is read back as None."""
+
+    step: int
+    name: str
+    value: float
+    epoch: float | None = None
+    recorded_at: dt.datetime = field(default_factory=utc_now)
+
+
+def create(
+    session: Session,
+    *,
+    name: str,
+    base_model: str,
+    status: RunStatus = RunStatus.PENDING,
+    source: RunSource = RunSource.TRACKED,
+    adapter_path: str | None = None,
+    output_dir: str | None = None,
+    dataset_id: int | None = None,
+    hyperparameters: dict[str, Any] | None = None,
+    error: str | None = None,
+    notes: str = "",
+    started_at: dt.datetime | None = None,
+    finished_at: dt.datetime | None = None,
+) -> TrainingRun:
+    """A new run, with its id. Names need not be unique: the same script is often run again."""
+    run = TrainingRun(
+        name=name,
+        base_model=base_model,
+        status=status,
+        source=source,
+        adapter_path=adapter_path,
+        output_dir=output_dir,
+        dataset_id=dataset_id,
+        hyperparameters=hyperparameters or {},
+        error=error,
+        notes=notes,
+        started_at=started_at,
+        finished_at=finished_at,
+    )
+    session.add(run)
+    session.flush()
+    return run
+
+
+def list_recent(
+    session: Session, limit: int = 100, offset: int = 0, status: RunStatus | None = None, search: str | None = None
+) -> Sequence[TrainingRun]:
+    """Runs from the newest, of one status (None = all), with ``search`` in name, base model or notes."""
+    newest_first = (TrainingRun.created_at.desc(), TrainingRun.id.desc())
+    wanted = select(TrainingRun).where(*_conditions(status, search)).order_by(*newest_first)
+    return session.scalars(wanted.limit(limit).offset(offset)).all()
+
+
+def count(session: Session, status: RunStatus | None = None, search: str | None = None) -> int:
+    """How many runs list_recent has in all."""
+    return session.scalar(select(func.count(TrainingRun.id)).where(*_conditions(status, search))) or 0
+
+
+def find(session: Session, run_id: int) -> TrainingRun | None:
+    """The run of this number."""
+    return session.get(TrainingRun, run_id)
+
+
+def find_or_raise(session: Session, run_id: int) -> TrainingRun:
+    """The run of this number. Raises NotFoundError."""
+    run = find(session, run_id)
+    if run is None:
+        raise _no_such_run(f"number {run_id}")
+    return run
+
+
+def find_by_name_or_id_or_raise(session: Session, text: str) -> TrainingRun:
+    """The newest run of this name, else the run of this number. Raises NotFoundError."""
+    wanted = text.strip()
+    named = (
+        select(TrainingRun)
+        .where(TrainingRun.name == wanted)
+        .order_by(TrainingRun.created_at.desc(), TrainingRun.id.desc())
+    )
+    run = session.scalars(named.limit(1)).first()
+    if run is None and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
+        run = find(session, int(wanted))
+    if run is None:
+        raise _no_such_run(f"name or number “{wanted}”")
+    return run
+
+
+def find_latest_completed(session: Session) -> TrainingRun | None:
+    """The completed run that finished last; None when there is none."""
+    latest_first = (TrainingRun.finished_at.desc().nulls_last(), TrainingRun.created_at.desc(), TrainingRun.id.desc())
+    completed = select(TrainingRun).where(TrainingRun.status == RunStatus.COMPLETED).order_by(*latest_first)
+    return session.scalars(completed.limit(1)).first()
+
+
+def find_by_adapter_path(session: Session, adapter_path: str) -> TrainingRun | None:
+    """The newest run with this adapter folder, written as it was recorded, as its adapter or as a checkpoint."""
+    of_checkpoint = select(Checkpoint.run_id).where(Checkpoint.path == adapter_path)
+    found = (
+        select(TrainingRun)
+        .where(or_(TrainingRun.adapter_path == adapter_path, TrainingRun.id.in_(of_checkpoint)))
+        .order_by(TrainingRun.created_at.desc(), TrainingRun.id.desc())
+    )
+    return session.scalars(found.limit(1)).first()
+
+
+def set_status(
+    session: Session, run_id: int, status: RunStatus, *, adapter_path: str | None = None, error: str | None = None
+) -> TrainingRun:
+    """Moves a run on, noting when it started or finished. ``adapter_path`` None keeps the recorded one."""
+    run = find_or_raise(session, run_id)
+    run.status = status
+    run.error = error
+    if adapter_path is not None:
+        run.adapter_path = adapter_path
+    if status is RunStatus.RUNNING:
+        run.started_at = run.started_at or utc_now()
+        run.heartbeat_at = utc_now()
+        run.finished_at = None
+    elif status in (RunStatus.COMPLETED, RunStatus.FAILED):
+        run.finished_at = utc_now()
+    session.flush()
+    return run
+
+
+def mark_failed(session: Session, run_id: int, error: str) -> TrainingRun:
+    """Records why a run ended early."""
+    return set_status(session, run_id, RunStatus.FAILED, error=error)
+
+
+def record_heartbeat(session: Session, run_id: int) -> None:
+    """A sign of life of a running training. Raises NotFoundError."""
+    find_or_raise(session, run_id).heartbeat_at = utc_now()
+    session.flush()
+
+
+def record_metrics(session: Session, run_id: int, rows: Iterable[MetricRow]) -> int:
+    """Records numbers; a number already there for the same name and step is written over. Returns how many came.
+
+    Raises NotFoundError when the run was removed meanwhile.
+    """
+    find_or_raise(session, run_id)
+    values = [
+        {"run_id": run_id, "step": row.step, "name": row.name, "value": row.value, "epoch": row.epoch,
+         "recorded_at": row.recorded_at}
+        for row in rows
+    ]  # fmt: skip
+    statement = insert(TrainingMetric)
+    statement = statement.on_conflict_do_update(
+        index_elements=["run_id", "name", "step"],
+        set_={name: statement.excluded[name] for name in ("value", "epoch", "recorded_at")},
+    )
+    for start in range(0, len(values), _METRICS_PER_STATEMENT):
+        session.execute(statement, values[start : start + _METRICS_PER_STATEMENT])
+    return len(values)
+
+
+def list_metrics(session: Session, run_id: int, name: str | None = None) -> Sequence[TrainingMetric]:
+    """The numbers of one name (None = all), by name and step."""
+    wanted = select(TrainingMetric).where(TrainingMetric.run_id == run_id)
+    if name is not None:
+        wanted = wanted.where(TrainingMetric.name == name)
+    return session.scalars(wanted.order_by(TrainingMetric.name, TrainingMetric.step)).all()
+
+
+def add_checkpoint(session: Session, run_id: int, step: int, path: str) -> Checkpoint:
+    """Records a saved checkpoint; one that is recorded already is found, not added again. Raises NotFoundError."""
+    find_or_raise(session, run_id)
+    known = select(Checkpoint).where(Checkpoint.run_id == run_id, Checkpoint.path == path)
+    checkpoint = session.scalars(known).first()
+    if checkpoint is None:
+        checkpoint = Checkpoint(run_id=run_id, step=step, path=path)
+        session.add(checkpoint)
+    checkpoint.step = step
+    session.flush()
+    return checkpoint
+
+
+def list_checkpoints(session: Session, run_id: int) -> Sequence[Checkpoint]:
+    """A run's checkpoints by step."""
+    of_run = select(Checkpoint).where(Checkpoint.run_id == run_id)
+    return session.scalars(of_run.order_by(Checkpoint.step, Checkpoint.id)).all()
+
+
+def rename(session: Session, run_id: int, name: str) -> TrainingRun:
+    """Gives a run another name. Raises NotFoundError."""
+    run = find_or_raise(session, run_id)
+    run.name = name
+    session.flush()
+    return run
+
+
+def delete(session: Session, run_id: int) -> None:
+    """Removes a run, its numbers and checkpoints from the list; files and conversations stay. Raises NotFoundError."""
+    session.delete(find_or_raise(session, run_id))
+    session.flush()
+
+
+def _conditions(status: RunStatus | None, search: str | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if status is not None:
+        conditions.append(TrainingRun.status == status)
+    if search and search.strip():
+        text = search.strip()
+        searched = (TrainingRun.name, TrainingRun.base_model, TrainingRun.notes)
+        conditions.append(or_(*(column.icontains(text, autoescape=True) for column in searched)))
+    return conditions
+
+
+def _no_such_run(what: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no training run of {what}.", "“adapter-playground runs list” shows the runs of this workspace."
+    )
