@@ -1,6 +1,6 @@
 """The tables of a workspace, as typed SQLAlchemy classes.
 
-There are no relationships: the functions beside this file fetch rows, and nothing loads itself behind a screen's back.
+There are no relationships: the functions beside this file fetch rows; nothing loads itself behind a screen's back.
 Every constraint has a name, because Alembic rebuilds SQLite tables and must be able to say which one it means.
 """
 

@@ -210,7 +210,7 @@ def rename(session: Session, run_id: int, name: str) -> TrainingRun:
 
 
 def delete(session: Session, run_id: int) -> None:
-    """Removes a run, its numbers and checkpoints from the list; files and conversations stay. Raises NotFoundError."""
+    """Removes a run, its numbers and checkpoints; files and conversations stay. Raises NotFoundError."""
     session.delete(find_or_raise(session, run_id))
     session.flush()
 
