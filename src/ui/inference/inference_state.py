@@ -1,0 +1,138 @@
+"""The Inference tab's state: what runs, how it samples, what is asked, and the one shared conversation."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import flet as ft
+
+from errors import PlaygroundError
+from helpers.chat_export import ExportFormat, ExportHeader, ExportMessage, export_chat
+from helpers.chat_session import AnswerOptions, ChatSession, Message, model_messages
+from helpers.local_inference import PromptRequest, RenderedPrompt
+from ui.app_services import AppServices
+from ui.background_tasks import Debounced, Notify, pump, run_blocking
+from ui.components.readable import readable_bytes
+from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
+from ui.inference.prompt_state import PromptState
+from ui.inference.sampling_state import SamplingState
+
+ObservableMessage = ft.observable(Message)
+COUNT_AFTER_SECONDS = 0.25
+
+
+@ft.observable
+class ObservableChat(ChatSession):
+    """The conversation, drawn by the tab and the Full Chat View alike; each message redraws on its own."""
+
+    message_type = ObservableMessage
+
+
+class InferenceState:
+    """One window's Inference tab. Not observable itself: views subscribe to the part they draw."""
+
+    def __init__(self, services: AppServices, notify: Notify) -> None:
+        self.services = services
+        self.notify = notify
+        self.model = ModelChoiceState(services.database, notify)
+        self.sampling = SamplingState(services.database)
+        self.prompt = PromptState(services.database)
+        self.chat = ObservableChat(services.model_process)
+        self._starting = False
+        self._count = Debounced(COUNT_AFTER_SECONDS)
+
+    async def load(self) -> None:
+        """Read runs, presets and datasets from the workspace."""
+        await self.model.load()
+        await self.sampling.load()
+        await self.prompt.load()
+
+    def options(self) -> AnswerOptions:
+        """Everything but the prompt that decides the next answer."""
+        return AnswerOptions(self.model.selection, self.sampling.settings, self.sampling.system_prompt)
+
+    async def generate(self) -> None:
+        """Answer the prompt in the tab; checks the adapter folder again first. Raises EmptyPromptError."""
+        with_history = self.sampling.include_history
+        prompt, expected = self.prompt.text, self.prompt.expected
+        await self._answer(
+            lambda: self.chat.ask(prompt, self.options(), with_history=with_history, expected=expected)
+        )
+
+    async def send(self, text: str) -> None:
+        """Answer a message of the Full Chat View with the whole history. Raises EmptyPromptError."""
+        await self._answer(lambda: self.chat.ask(text, self.options(), with_history=True))
+
+    async def regenerate(self) -> None:
+        """Answer the last question again."""
+        await self._answer(lambda: self.chat.regenerate(self.options()))
+
+    async def edit(self, message_id: int, text: str) -> None:
+        """Change a question and go on from there. Raises EmptyPromptError."""
+        await self._answer(lambda: self.chat.edit(message_id, text, self.options()))
+
+    async def _answer(self, begin: Callable[[], None]) -> None:
+        # Events of one page interleave at every await: a second click must not start a second answer.
+        if self.chat.busy or self._starting or self.model.phase is not ChoicePhase.READY:
+            return
+        self._starting = True
+        try:
+            if not await self.model.check_still_valid():
+                return
+            begin()
+        finally:
+            self._starting = False
+        await pump(self.chat.advance)
+
+    def count_tokens_soon(self) -> None:
+        """Count the prompt's tokens once typing pauses."""
+        self._count.call(self.count_tokens)
+
+    async def count_tokens(self) -> None:
+        """Count with the tokenizer and template that will be used; None while no adapter is ready."""
+        text = self.prompt.text
+        if self.model.phase is not ChoicePhase.READY or not text.strip():
+            self.prompt.rendered = None
+            return
+        try:
+            rendered = await self.render_prompt(text, with_history=self.sampling.include_history)
+        except PlaygroundError:
+            # The same cause is reported in full by Generate; a count is only a convenience.
+            rendered = None
+        if self.prompt.text == text:
+            self.prompt.rendered = rendered
+
+    async def render_prompt(self, text: str, *, with_history: bool) -> RenderedPrompt:
+        """The exact prompt the model would get. Raises PlaygroundError."""
+        history = [m for m in self.chat.messages if m.role == "user" or m.answered] if with_history else []
+        question = Message(0, "user", text)
+        messages = model_messages(self.sampling.system_prompt, [*history, question])
+        request = PromptRequest(self.model.selection, messages)
+        return await asyncio.wrap_future(self.services.model_process.render_prompt(request))
+
+    async def unload(self) -> str:
+        """End the model process; a sentence that says what was given back."""
+        if self.chat.busy:
+            return "An answer is being written. Stop it first."
+        freed = (await run_blocking(self.services.model_process.unload)).freed_bytes
+        self.chat.forget_loaded_model()
+        return f"Model unloaded. {readable_bytes(freed)} of memory given back." if freed else "No model was loaded."
+
+    def export(self, chosen: ExportFormat) -> bytes:
+        """The conversation as a file's content."""
+        model = self.model
+        header = ExportHeader(
+            title="Adapter Playground chat",
+            base_model=model.base_model,
+            adapter_path=model.adapter_path,
+            exported_at=datetime.now(UTC),
+        )
+        conversations = [[_exported(message) for message in turn] for turn in self.chat.conversations()]
+        return export_chat(conversations, chosen, header)
+
+
+def _exported(message: Message) -> ExportMessage:
+    details = message.result.to_json() if message.result is not None else None
+    if details is not None:
+        details.pop("text")
+    return ExportMessage(role=message.role, content=message.text, details=details, created_at=message.created_at)

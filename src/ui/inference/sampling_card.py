@@ -1,0 +1,207 @@
+"""The card “Generation”: preset, sliders and the advanced settings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flet as ft
+
+from helpers.local_inference import setting_range
+from ui import theme
+from ui.background_tasks import guard, safe_component
+from ui.components.cards import card, card_title, small_text
+from ui.components.dialogs import text_dialog
+from ui.components.draft_field import DraftField
+from ui.components.setting_slider import SettingSlider, parse_number
+from ui.inference.sampling_state import CUSTOM_PRESET, SamplingState
+
+SLIDER_MAX_NEW_TOKENS = 4096
+SLIDER_MIN_NEW_TOKENS = 16
+
+
+@safe_component
+def SamplingCard(sampling: SamplingState, context_length: int | None, recount: Callable[[], None]) -> ft.Control:
+    """How the next answer is sampled. ``recount`` is told when the prompt's length changes with a setting."""
+    advanced, set_advanced = ft.use_state(False)
+    rows: list[ft.Control] = [
+        card_title(ft.Icons.TUNE, "Generation"),
+        PresetPicker(sampling),
+        *_main_sliders(sampling, context_length),
+        ft.ListTile(
+            title=ft.Text("Advanced", size=theme.TEXT_BODY),
+            subtitle=small_text(_advanced_summary(sampling), max_lines=1, overflow=ft.TextOverflow.ELLIPSIS),
+            trailing=ft.Icon(ft.Icons.EXPAND_LESS if advanced else ft.Icons.EXPAND_MORE),
+            content_padding=ft.Padding.symmetric(horizontal=4),
+            dense=True,
+            on_click=guard(lambda: set_advanced(not advanced)),
+            tooltip="System prompt, top-p, top-k, min-p, seed, stop sequences",
+        ),
+    ]
+    if advanced:
+        rows.append(_advanced(sampling, recount))
+    return card(*rows)
+
+
+@safe_component
+def PresetPicker(sampling: SamplingState) -> ft.Control:
+    """Choose a preset; save and delete own ones."""
+    naming, set_naming = ft.use_state(False)
+
+    async def save(name: str) -> None:
+        set_naming(False)
+        await sampling.save_preset(name)
+
+    ft.use_dialog(
+        text_dialog(
+            title="Save preset",
+            label="Name",
+            hint="Keeps temperature, lengths, penalties, seed and stop sequences under this name.",
+            yes="Save",
+            on_text=save,
+            on_close=lambda: set_naming(False),
+        )
+        if naming
+        else None
+    )
+    names = sampling.preset_names
+    if sampling.preset == CUSTOM_PRESET:
+        names = [*names, CUSTOM_PRESET]
+    buttons: list[ft.Control] = [
+        ft.IconButton(
+            ft.Icons.BOOKMARK_ADD_OUTLINED, tooltip="Save as preset", on_click=guard(lambda: set_naming(True))
+        )
+    ]
+    if sampling.preset_is_own:
+        buttons.append(
+            ft.IconButton(
+                ft.Icons.DELETE_OUTLINE, tooltip="Delete this preset", on_click=guard(sampling.delete_preset)
+            )
+        )
+    picker = ft.Dropdown(
+        label="Preset",
+        value=sampling.preset,
+        options=[ft.DropdownOption(key=name, text=name) for name in names],
+        on_select=guard(lambda e: sampling.choose_preset(e.control.value)),
+        border=theme.input_border(),
+        text_size=theme.TEXT_BODY,
+        dense=True,
+        expand=True,
+    )
+    return ft.Row([picker, *buttons], spacing=4)
+
+
+def _main_sliders(sampling: SamplingState, context_length: int | None) -> list[ft.Control]:
+    settings = sampling.settings
+    most_tokens = max(min(SLIDER_MAX_NEW_TOKENS, context_length or SLIDER_MAX_NEW_TOKENS), 2 * SLIDER_MIN_NEW_TOKENS)
+    return [
+        _slider(sampling, "temperature", settings.temperature, 0, 2, 0.05, 2),
+        _slider(sampling, "max_new_tokens", settings.max_new_tokens, SLIDER_MIN_NEW_TOKENS, most_tokens, 16, 0),
+        _slider(sampling, "repetition_penalty", settings.repetition_penalty, 1, 2, 0.05, 2),
+    ]
+
+
+def _slider(
+    sampling: SamplingState, name: str, value: float, low: float, high: float, step: float, digits: int
+) -> ft.Control:
+    return SettingSlider(
+        name, value, low, high, step, digits, lambda chosen: sampling.change(**{name: chosen}), key=name
+    )
+
+
+def _advanced(sampling: SamplingState, recount: Callable[[], None]) -> ft.Control:
+    settings = sampling.settings
+
+    def change_system_prompt(text: str) -> None:
+        sampling.system_prompt = text
+        recount()
+
+    def change_history(e: ft.Event[ft.Switch]) -> None:
+        sampling.include_history = bool(e.control.value)
+        recount()
+
+    return ft.Column(
+        [
+            DraftField(
+                sampling.system_prompt,
+                0,
+                on_change=change_system_prompt,
+                label="System prompt",
+                multiline=True,
+                min_lines=2,
+                max_lines=5,
+                text_size=theme.TEXT_BODY,
+                tooltip="Sent before the conversation, where the chat template has a place for it.",
+            ),
+            ft.Switch(
+                label="Include history",
+                value=sampling.include_history,
+                on_change=guard(change_history),
+                tooltip="Off: each Generate is a fresh single turn. The Full Chat View always sends the history.",
+            ),
+            _slider(sampling, "top_p", settings.top_p, 0.05, 1, 0.05, 2),
+            _slider(sampling, "top_k", settings.top_k, 0, 200, 1, 0),
+            _slider(sampling, "min_p", settings.min_p, 0, 1, 0.01, 2),
+            SeedField(sampling),
+            StopField(sampling),
+        ],
+        spacing=theme.SPACE_S,
+        tight=True,
+        horizontal_alignment=ft.CrossAxisAlignment.STRETCH,
+    )
+
+
+@safe_component
+def SeedField(sampling: SamplingState) -> ft.Control:
+    """Empty = a new seed for each answer, recorded with it."""
+    known = setting_range("seed")
+    seed = sampling.settings.seed
+
+    def commit(text: str) -> None:
+        sampling.change(seed=int(parse_number(known.label, text, whole=True)) if text.strip() else None)
+
+    return DraftField(
+        "" if seed is None else str(seed),
+        hash((seed, sampling.version)),
+        on_commit=commit,
+        label=known.label,
+        hint_text="random",
+        dense=True,
+        text_size=theme.TEXT_BODY,
+        tooltip=known.explanation,
+    )
+
+
+@safe_component
+def StopField(sampling: SamplingState) -> ft.Control:
+    """One stop sequence a line; ``\\n`` stands for a line break."""
+    known = setting_range("stop")
+    shown = "\n".join(text.replace("\n", "\\n") for text in sampling.settings.stop)
+
+    def commit(text: str) -> None:
+        sampling.change(stop=tuple(line.replace("\\n", "\n") for line in text.splitlines() if line))
+
+    return DraftField(
+        shown,
+        hash((shown, sampling.version)),
+        on_commit=commit,
+        label="Stop sequences, one a line",
+        multiline=True,
+        min_lines=1,
+        max_lines=4,
+        text_size=theme.TEXT_BODY,
+        tooltip=f"{known.explanation} Write \\n for a line break.",
+    )
+
+
+def _advanced_summary(sampling: SamplingState) -> str:
+    settings = sampling.settings
+    parts: list[Any] = [
+        "system prompt" if sampling.system_prompt.strip() else "",
+        "with history" if sampling.include_history else "",
+        f"top-p {settings.top_p:g}" if settings.top_p < 1 else "",
+        f"top-k {settings.top_k}" if settings.top_k else "",
+        f"min-p {settings.min_p:g}" if settings.min_p else "",
+        f"seed {settings.seed}" if settings.seed is not None else "",
+        f"{len(settings.stop)} stop" if settings.stop else "",
+    ]
+    chosen = [part for part in parts if part]
+    return ", ".join(chosen) if chosen else "system prompt, top-p, top-k, min-p, seed, stop sequences"

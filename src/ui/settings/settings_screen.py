@@ -1,0 +1,118 @@
+"""The Settings screen: look, how models are loaded, where the workspace lies."""
+
+import flet as ft
+
+from helpers.local_inference import Quantization
+from ui import theme
+from ui.app_state import THEME_CHOICES, WindowState
+from ui.background_tasks import guard, safe_component, show_notice
+from ui.components.cards import card, card_title, small_text
+from ui.inference.inference_state import InferenceState
+from ui.inference.model_choice_state import ModelChoiceState
+
+QUANTIZATION_WORDS = {
+    Quantization.AUTO: "Automatic: 4-bit nf4 on CUDA, standard weights elsewhere",
+    Quantization.NONE: "None: standard weights",
+    Quantization.INT8: "int8 (bitsandbytes)",
+    Quantization.NF4: "nf4, 4-bit (bitsandbytes)",
+}
+
+
+@safe_component
+def SettingsScreen(window: WindowState, state: InferenceState) -> ft.Control:
+    """One column of cards, at a width that reads well."""
+    return ft.Row(
+        [
+            ft.Container(
+                width=min(720, window.width - 140),
+                content=ft.Column(
+                    [
+                        LookCard(window),
+                        LoadingCard(state.model, state),
+                        WorkspaceCard(state),
+                    ],
+                    spacing=theme.SPACE_M,
+                    scroll=ft.ScrollMode.AUTO,
+                ),
+            )
+        ],
+        alignment=ft.MainAxisAlignment.CENTER,
+        vertical_alignment=ft.CrossAxisAlignment.START,
+        expand=True,
+    )
+
+
+@safe_component
+def LookCard(window: WindowState) -> ft.Control:
+    """Light, dark, or as the system."""
+    return card(
+        card_title(ft.Icons.PALETTE_OUTLINED, "Look"),
+        ft.SegmentedButton(
+            segments=[ft.Segment(value=name, label=ft.Text(name.capitalize())) for name in THEME_CHOICES],
+            selected=[window.theme_choice],
+            show_selected_icon=False,
+            on_change=guard(lambda e: window.choose_theme(next(iter(e.control.selected)))),
+        ),
+    )
+
+
+@safe_component
+def LoadingCard(model: ModelChoiceState, state: InferenceState) -> ft.Control:
+    """Quantisation, and giving the memory back."""
+
+    async def unload() -> None:
+        show_notice(await state.unload())
+
+    return card(
+        card_title(ft.Icons.MEMORY, "Model loading"),
+        ft.Dropdown(
+            label="Quantisation",
+            value=str(model.quantization),
+            options=[ft.DropdownOption(key=str(kind), text=words) for kind, words in QUANTIZATION_WORDS.items()],
+            on_select=guard(lambda e: model.choose_quantization(Quantization(e.control.value))),
+            border=theme.input_border(),
+            text_size=theme.TEXT_BODY,
+            helper_text="How the base model's weights are held; applies from the next answer on.",
+        ),
+        small_text("What was chosen, and why, stands in the details of the Inference tab once a model is loaded."),
+        ft.Row(
+            [
+                ft.OutlinedButton(
+                    "Unload model",
+                    icon=ft.Icons.EJECT,
+                    on_click=guard(unload),
+                    tooltip="Ends the model process; its memory is given back",
+                )
+            ]
+        ),
+    )
+
+
+@safe_component
+def WorkspaceCard(state: InferenceState) -> ft.Control:
+    """Where everything is kept."""
+    services = state.services
+    rows: list[ft.Control] = [
+        card_title(ft.Icons.FOLDER_OUTLINED, "Workspace"),
+        ft.Text(str(services.workspace), size=13, selectable=True),
+        small_text(
+            "The demo workspace. Your own opens without --demo."
+            if services.demo
+            else "Runs, datasets and settings are kept here. Nothing leaves this machine."
+        ),
+    ]
+    if services.quit is not None:
+        quit_app = services.quit
+        rows.append(
+            ft.Row(
+                [
+                    ft.OutlinedButton(
+                        "Quit Adapter Playground",
+                        icon=ft.Icons.POWER_SETTINGS_NEW,
+                        on_click=guard(lambda: quit_app()),
+                        tooltip="Ends the app and its model process; closing the browser tab alone does not",
+                    )
+                ]
+            )
+        )
+    return card(*rows)
