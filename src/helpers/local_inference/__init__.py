@@ -19,10 +19,12 @@ from helpers.local_inference.generation_events import (
 from helpers.local_inference.generation_settings import (
     BUILT_IN_PRESETS,
     DEFAULT_PRESET,
+    EditableGenerationSettings,
     GenerationSettings,
     SettingRange,
     setting_range,
 )
+from helpers.local_inference.local_inference import LocalInference
 from helpers.local_inference.requests import (
     ChatMessage,
     Dtype,
@@ -32,21 +34,26 @@ from helpers.local_inference.requests import (
     Quantization,
     Role,
 )
+from helpers.local_inference.worker import GenerationHandle, ModelProcess, UnloadResult
 
 __all__ = [
     "BUILT_IN_PRESETS",
     "DEFAULT_PRESET",
     "ChatMessage",
     "Dtype",
+    "EditableGenerationSettings",
     "FinishReason",
     "GenerationEvent",
     "GenerationFailed",
     "GenerationFinished",
+    "GenerationHandle",
     "GenerationRequest",
     "GenerationResult",
     "GenerationSettings",
     "LoadedModel",
+    "LocalInference",
     "ModelLoading",
+    "ModelProcess",
     "ModelReady",
     "ModelSelection",
     "PromptProcessed",
@@ -56,5 +63,6 @@ __all__ = [
     "Role",
     "SettingRange",
     "TextDelta",
+    "UnloadResult",
     "setting_range",
 ]

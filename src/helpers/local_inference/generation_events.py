@@ -6,6 +6,7 @@ from typing import Any
 
 from errors import PlaygroundError
 from helpers.local_inference.generation_settings import GenerationSettings
+from helpers.local_inference.requests import GenerationRequest
 
 
 class FinishReason(StrEnum):
@@ -131,3 +132,25 @@ class GenerationFailed:
 
 
 GenerationEvent = ModelLoading | ModelReady | PromptProcessed | TextDelta | GenerationFinished | GenerationFailed
+
+
+def stopped_before_loading(request: GenerationRequest) -> GenerationResult:
+    """The result of a request that was stopped before its model was ready: no text, nothing known of the model."""
+    settings = request.settings.with_seed()
+    model = LoadedModel(
+        base_model=request.model.base_model,
+        adapter_path=request.model.adapter_path,
+        adapter_fingerprint=None,
+        peft_type=None,
+        rank=None,
+        quantization=str(request.model.quantization),
+        quantization_reason="Stopped before the model was loaded.",
+        dtype=str(request.model.dtype),
+        device="",
+        context_length=None,
+        tokenizer_source="",
+        template_source="",
+        notes=("Stopped before the model was loaded.",),
+        versions=(),
+    )
+    return GenerationResult("", FinishReason.STOPPED, 0, 0, 0.0, 0.0, 0.0, settings.seed or 0, settings, model)

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -90,14 +90,14 @@ class GenerationSettings(BaseModel):
         return value
 
     @classmethod
-    def create(cls, **values: Any) -> "GenerationSettings":
+    def create(cls, **values: Any) -> Self:
         """Validated settings; raises SettingsError naming the setting, its value and its range."""
         try:
             return cls(**values)
         except ValidationError as error:
             raise _in_the_users_words(error) from None
 
-    def with_changes(self, **changes: Any) -> "GenerationSettings":
+    def with_changes(self, **changes: Any) -> Self:
         """A validated copy; raises SettingsError."""
         return self.create(**{**self.model_dump(), **changes})
 
@@ -106,9 +106,25 @@ class GenerationSettings(BaseModel):
         """True where the most probable token is taken and the seed has no effect."""
         return self.temperature == 0
 
-    def with_seed(self) -> "GenerationSettings":
+    def frozen(self) -> "GenerationSettings":
+        """These settings as a value that cannot change any more."""
+        return GenerationSettings.create(**self.model_dump())
+
+    def with_seed(self) -> Self:
         """The same settings with a seed: drawn now where none was given, so that it can be recorded."""
         return self if self.seed is not None else self.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+
+
+class EditableGenerationSettings(GenerationSettings):
+    """Settings for a Python script: each can be assigned. Raises SettingsError for a value out of range."""
+
+    model_config = ConfigDict(frozen=False, validate_assignment=True)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise _in_the_users_words(error) from None
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,11 @@ class SettingRange:
     explanation: str
     minimum: float | None
     maximum: float | None
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The bounds there are, lowest first."""
+        return tuple(bound for bound in (self.minimum, self.maximum) if bound is not None)
 
 
 def setting_range(name: str) -> SettingRange:
@@ -146,12 +167,9 @@ def _in_the_users_words(error: ValidationError) -> SettingsError:
         known = ", ".join(GenerationSettings.model_fields)
         return SettingsError(f"There is no setting called {name!r}.", f"Known settings: {known}.")
     known_range = setting_range(name)
-    if known_range.minimum is None:
+    if known_range.minimum is None or known_range.maximum is None:
         return SettingsError(f"{known_range.label}: {first['msg']}.", known_range.explanation)
-    low, high = (
-        f"{known_range.minimum:g}",
-        f"{known_range.maximum:.0f}" if isinstance(known_range.maximum, int) else f"{known_range.maximum:g}",
-    )
+    low, high = (f"{bound:.0f}" if float(bound).is_integer() else f"{bound:g}" for bound in known_range.bounds)
     kind = "a whole number" if name in _WHOLE_NUMBERS else "a number"
     between = f"above {low} and at most {high}" if name == "top_p" else f"from {low} to {high}"
     return SettingsError(

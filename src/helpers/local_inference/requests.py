@@ -10,11 +10,12 @@ Role = Literal["system", "user", "assistant"]
 
 
 class Quantization(StrEnum):
-    """How the base's weights are held. AUTO lets the policy choose and say why."""
+    """How the base's weights are held. AUTO lets the policy choose and say why; INT4 is bitsandbytes' plain fp4."""
 
     AUTO = "auto"
     NONE = "none"
     INT8 = "int8"
+    INT4 = "int4"
     NF4 = "nf4"
 
 

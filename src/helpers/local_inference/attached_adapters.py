@@ -1,0 +1,145 @@
+"""The adapters on one base model: attached once, switched without reloading, never merged."""
+
+import warnings
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from errors import AdapterError
+from helpers.local_inference.adapter_files import AdapterFolder, peft_config
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+# An attached adapter that is not active costs memory only; this bounds it for someone who walks through checkpoints.
+MAX_ATTACHED = 16
+_NAMES_SHOWN = 6
+
+
+class AttachedAdapters:
+    """Owns a base model and the adapters on it. At most one adapter is active; with none the base answers alone."""
+
+    def __init__(self, base: Any) -> None:
+        self._base = base
+        self._peft: Any = None
+        self._names: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._made = 0
+        self.damaged = False
+
+    @property
+    def attached(self) -> int:
+        """How many adapters are in memory."""
+        return len(self._names)
+
+    def activate(self, adapter: AdapterFolder | None) -> "Module":
+        """The module whose forward answers as ``adapter`` does, None = as the base alone does.
+
+        Raises AdapterError; ``damaged`` is then True where the base must be loaded again.
+        """
+        if adapter is None:
+            if self._peft is not None:
+                self._peft.base_model.disable_adapter_layers()
+            return self._base  # type: ignore[no-any-return]
+        key = (str(adapter.path), adapter.fingerprint)
+        if key not in self._names:
+            self._attach(adapter, key)
+        self._names.move_to_end(key)
+        self._peft.base_model.enable_adapter_layers()
+        self._peft.set_adapter(self._names[key], inference_mode=True)
+        return self._peft  # type: ignore[no-any-return]
+
+    def _attach(self, adapter: AdapterFolder, key: tuple[str, str]) -> None:
+        config = peft_config(adapter)
+        self._make_room(adapter)
+        self._made += 1
+        name = f"playground_{self._made}"
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5.23 by a name that the latter retires.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            try:
+                self._wrap(config, name)
+                self._load_weights(adapter, name)
+            except AdapterError:
+                self.detach_all()
+                raise
+        self._peft.requires_grad_(False)
+        self._names[key] = name
+
+    def _make_room(self, adapter: AdapterFolder) -> None:
+        if self._peft is None:
+            return
+        if str(self._peft.peft_type.value) != adapter.peft_type:
+            # PEFT holds one kind of adapter on a model; taking all off leaves the base as it was.
+            self.detach_all()
+            return
+        replaced = [key for key in self._names if key[0] == str(adapter.path)]
+        oldest = [key for key in self._names if key not in replaced][: max(0, len(self._names) - MAX_ATTACHED + 1)]
+        for key in [*replaced, *oldest]:
+            if len(self._names) == 1:
+                self.detach_all()
+            else:
+                self._peft.delete_adapter(self._names.pop(key))
+
+    def _wrap(self, config: Any, name: str) -> None:
+        from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftModel
+
+        try:
+            if self._peft is None:
+                kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
+                # Until the wrapping is whole, some layers may be replaced and others not.
+                self.damaged = True
+                self._peft = kind(self._base, config, name)
+                self.damaged = False
+            else:
+                self._peft.add_adapter(name, config)
+        except (ValueError, TypeError, KeyError, RuntimeError, ImportError) as error:
+            raise AdapterError(
+                f"The adapter does not fit this base model: {error}", "Pick the base model that it was trained on."
+            ) from error
+
+    def _load_weights(self, adapter: AdapterFolder, name: str) -> None:
+        try:
+            result = self._peft.load_adapter(
+                str(adapter.path),
+                name,
+                torch_device=str(self._base.device),
+                key_mapping=getattr(self._base, "_checkpoint_conversion_mapping", None),
+            )
+        except KeyError as error:
+            raise _keys_error("lacks", [str(error.args[0])]) from error
+        except (RuntimeError, ValueError) as error:
+            raise AdapterError(
+                f"The adapter's weights do not fit this base model: {_first_lines(error)}",
+                "Pick the base model that it was trained on.",
+            ) from error
+        # VB-LoRA saves its vector bank once for the model, not once for each layer.
+        missing = [key for key in result.missing_keys if "vblora_vector_bank" not in key]
+        if missing:
+            raise _keys_error("lacks", [key.replace(f".{name}", "") for key in missing])
+        if result.unexpected_keys:
+            raise _keys_error(
+                "has, but the model does not,", [key.replace(f".{name}", "") for key in result.unexpected_keys]
+            )
+
+    def detach_all(self) -> None:
+        """Leave the base as it was before the first adapter."""
+        if self._peft is not None:
+            self._base = self._peft.unload()
+            self._peft = None
+        self._names.clear()
+
+
+def _keys_error(what: str, keys: list[str]) -> AdapterError:
+    shown = ", ".join(keys[:_NAMES_SHOWN])
+    more = f" and {len(keys) - _NAMES_SHOWN} more" if len(keys) > _NAMES_SHOWN else ""
+    return AdapterError(
+        f"The adapter's weight file {what} {len(keys)} of the expected weights: {shown}{more}."
+        if what == "lacks"
+        else f"The adapter's weight file has {len(keys)} weights that belong nowhere in this model: {shown}{more}.",
+        "Save the adapter again, and check that this is the base model it was trained on.",
+        "The adapter's weights are not the expected ones",
+    )
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])

@@ -1,0 +1,233 @@
+"""One path from a request to an answer: every consumer iterates :meth:`Engine.stream`.
+
+Steps: render the prompt, find or load the base, activate the adapter, prefill, decode, and turn ids into text.
+An engine belongs to one thread; only :meth:`Engine.render` may be called from another.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import helpers.local_inference.model_libraries as libraries
+from helpers.local_inference.adapter_files import AdapterFolder, read_adapter_folder
+from helpers.local_inference.base_model_cache import BaseModelCache
+from helpers.local_inference.base_model_files import LoadingReport
+from helpers.local_inference.detokenizer import IncrementalDetokenizer
+from helpers.local_inference.generation_events import (
+    FinishReason,
+    GenerationEvent,
+    GenerationFinished,
+    GenerationResult,
+    LoadedModel,
+    ModelLoading,
+    ModelReady,
+    PromptProcessed,
+    RenderedPrompt,
+    TextDelta,
+    stopped_before_loading,
+)
+from helpers.local_inference.generation_settings import BUILT_IN_PRESETS, DEFAULT_PRESET, GenerationSettings
+from helpers.local_inference.model_loading import LoadingStopped, memory_errors_in_words
+from helpers.local_inference.prompt_rendering import PreparedPrompt, PromptRenderer, require_question, require_room
+from helpers.local_inference.quantization_policy import WeightsChoice, choose_weights, find_device
+from helpers.local_inference.requests import GenerationRequest, ModelSelection, PromptRequest
+from helpers.local_inference.stop_sequences import StopSequences
+from helpers.local_inference.token_generation import generate_tokens
+
+# An answer without a stated context still needs an end.
+_MOST_NEW_TOKENS = 131072
+
+
+def ignore_loading(_event: ModelLoading) -> None:
+    """The report of a caller that shows no loading progress."""
+
+
+def never_stop() -> bool:
+    """The ``should_stop`` of a caller that never stops."""
+    return False
+
+
+class Engine:
+    """Answers requests one after another; models stay in memory between them."""
+
+    def __init__(self) -> None:
+        libraries.load()
+        self.bases = BaseModelCache()
+        self._renderer = PromptRenderer()
+        self._device = find_device()
+
+    def render(self, request: PromptRequest) -> RenderedPrompt:
+        """The exact prompt of ``request``. Loads no weights; may be called from any thread."""
+        return self._renderer.prepare(request.model, request.messages, ignore_loading).for_display()
+
+    def recommended_settings(self, selection: ModelSelection) -> GenerationSettings:
+        """The default preset, with what the model's own generation config recommends. Loads no weights."""
+        model = self._renderer.prepare_model(selection, ignore_loading)
+        preset = BUILT_IN_PRESETS[DEFAULT_PRESET]
+        settings = preset.with_changes(**model.recommended_sampling())
+        context = model.base.context_length
+        return settings.with_changes(max_new_tokens=min(settings.max_new_tokens, context or settings.max_new_tokens))
+
+    def stream(
+        self,
+        request: GenerationRequest,
+        should_stop: Callable[[], bool] = never_stop,
+        report: LoadingReport = ignore_loading,
+    ) -> Iterator[GenerationEvent]:
+        """Answer ``request``; the last event is GenerationFinished.
+
+        ``should_stop`` is asked between weights, prompt chunks and tokens; what is there then is the answer.
+        ``report`` gets loading progress while the loading call itself cannot yield. Raises PlaygroundError.
+        """
+        require_question(request.messages)
+        settings = request.settings.with_seed()
+        yield ModelLoading("Reading the tokenizer…")
+        prompt = self._renderer.prepare(request.model, request.messages, report, weights=True)
+        require_room(len(prompt.chat.token_ids), prompt.model.base.context_length)
+        started = time.perf_counter()
+        try:
+            active = yield from self._load(request, prompt, should_stop, report)
+        except LoadingStopped:
+            yield GenerationFinished(stopped_before_loading(request))
+            return
+        yield ModelReady(active.description, time.perf_counter() - started if active.was_loaded else 0.0)
+        with memory_errors_in_words(request.model.base_model):
+            yield from _Answer(active, prompt, settings, should_stop).stream()
+
+    def _load(
+        self,
+        request: GenerationRequest,
+        prompt: PreparedPrompt,
+        should_stop: Callable[[], bool],
+        report: LoadingReport,
+    ) -> "Generator[ModelLoading, None, ActiveModel]":
+        base = prompt.model.base
+        adapter = read_adapter_folder(prompt.model.adapter) if prompt.model.adapter is not None else None
+        choice = choose_weights(self._device, request.model.quantization, request.model.dtype, base)
+        key = self.bases.key(base, choice, adapter)
+        was_loaded = key not in self.bases
+        if was_loaded:
+            yield ModelLoading("Loading the base model…", 0, base.size_bytes or None)
+        loaded = self.bases.find_or_load(key, self._device, base.size_bytes, report, should_stop)
+        if should_stop():
+            raise LoadingStopped
+        attached = loaded.adapters.attached
+        forward = self.bases.activate(key, adapter)
+        was_loaded = was_loaded or loaded.adapters.attached > attached
+        description = _describe(request, prompt, adapter, choice, self._device.kind)
+        return ActiveModel(forward, loaded.model, description, was_loaded)
+
+
+@dataclass(frozen=True)
+class ActiveModel:
+    """What answers: ``forward`` computes, ``base`` is the model under it. ``was_loaded``: it was not in memory."""
+
+    forward: Any
+    base: Any
+    description: LoadedModel
+    was_loaded: bool
+
+
+def _describe(
+    request: GenerationRequest,
+    prompt: PreparedPrompt,
+    adapter: AdapterFolder | None,
+    choice: WeightsChoice,
+    device: str,
+) -> LoadedModel:
+    chat_format = prompt.model.chat.chat_format
+    return LoadedModel(
+        base_model=request.model.base_model,
+        adapter_path=request.model.adapter_path,
+        adapter_fingerprint=adapter.fingerprint if adapter is not None else None,
+        peft_type=adapter.peft_type if adapter is not None else None,
+        rank=adapter.rank if adapter is not None else None,
+        quantization=choice.label,
+        quantization_reason=choice.reason,
+        dtype=str(choice.dtype),
+        device=device,
+        context_length=prompt.model.base.context_length,
+        tokenizer_source=chat_format.tokenizer_source,
+        template_source=chat_format.template_source,
+        notes=prompt.notes,
+        versions=libraries.versions(),
+    )
+
+
+@dataclass
+class _Answer:
+    """One answer being written: ids to text with statistics and a finish reason."""
+
+    active: ActiveModel
+    prompt: PreparedPrompt
+    settings: GenerationSettings
+    should_stop: Callable[[], bool]
+    _pieces: list[str] = field(default_factory=list)
+    _new_tokens: int = 0
+
+    def stream(self) -> Iterator[GenerationEvent]:
+        chat, chat_tokenizer = self.prompt.chat, self.prompt.model.chat
+        stops = StopSequences((*self.settings.stop, *chat_tokenizer.stop_texts))
+        tokenizer = chat_tokenizer.tokenizer
+        detokenizer = IncrementalDetokenizer(
+            lambda ids: tokenizer.decode(ids, clean_up_tokenization_spaces=False),
+            tokenizer.all_special_ids,
+        )
+        started = time.perf_counter()
+        first = last = None
+        reason = FinishReason.LENGTH
+        for step in self._tokens():
+            if self.should_stop():
+                reason = FinishReason.STOPPED
+                break
+            if isinstance(step, PromptProcessed):
+                yield step
+                continue
+            last = time.perf_counter()
+            first = first or last
+            self._new_tokens += 1
+            if step in chat_tokenizer.stop_ids:
+                reason = FinishReason.STOP
+                break
+            yield from self._show(stops.push(detokenizer.push(step)))
+            if stops.reached:
+                reason = FinishReason.STOP
+                break
+        if not stops.reached:
+            yield from self._show(stops.push(detokenizer.finish()))
+            yield from self._show(stops.finish())
+        seconds = time.perf_counter() - started
+        decoding = (last - first) if first is not None and last is not None else 0.0
+        yield GenerationFinished(
+            GenerationResult(
+                text="".join(self._pieces),
+                finish_reason=reason,
+                prompt_tokens=len(chat.token_ids),
+                new_tokens=self._new_tokens,
+                seconds=seconds,
+                time_to_first_token=first - started if first is not None else seconds,
+                tokens_per_second=(self._new_tokens - 1) / decoding if decoding > 0 else 0.0,
+                seed=self.settings.seed or 0,
+                settings=self.settings,
+                model=self.active.description,
+            )
+        )
+
+    def _tokens(self) -> Iterator[PromptProcessed | int]:
+        prompt_ids = self.prompt.chat.token_ids
+        context = self.prompt.model.base.context_length
+        room = context - len(prompt_ids) if context is not None else _MOST_NEW_TOKENS
+        return generate_tokens(
+            self.active.forward,
+            self.active.base,
+            prompt_ids,
+            self.settings,
+            max_new_tokens=min(self.settings.max_new_tokens, room),
+            stop_ids=self.prompt.model.chat.stop_ids,
+        )
+
+    def _show(self, text: str) -> Iterator[TextDelta]:
+        if text:
+            self._pieces.append(text)
+            yield TextDelta(text, self._new_tokens)

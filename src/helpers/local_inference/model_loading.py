@@ -1,0 +1,173 @@
+"""A base model from its folder into memory: quantised or not, whole or not at all."""
+
+import gc
+import logging
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from errors import ModelLoadError, OutOfMemoryError
+from helpers.local_inference.base_model_files import LoadingReport
+from helpers.local_inference.generation_events import ModelLoading
+from helpers.local_inference.quantization_policy import Device, WeightsChoice, torch_dtype
+from helpers.local_inference.requests import Quantization
+
+logger = logging.getLogger(__name__)
+_REPORT_STEPS = 50
+
+
+class LoadingStopped(Exception):
+    """The user stopped while the weights were being read."""
+
+
+def load_base_model(
+    folder: Path,
+    choice: WeightsChoice,
+    device: Device,
+    *,
+    vocabulary_rows: int | None,
+    size_bytes: int,
+    report: LoadingReport,
+    should_stop: Callable[[], bool],
+) -> Any:
+    """The causal language model in ``folder``, ready to compute, without gradients.
+
+    ``vocabulary_rows``: resize the embeddings to this many rows, None = as they are. Code that comes with a model is
+    never run. Raises ModelLoadError, OutOfMemoryError, and LoadingStopped once ``should_stop()`` is true.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model: Any
+    info: dict[str, Any]
+    options: dict[str, Any] = {
+        "dtype": torch_dtype(choice.dtype),
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "output_loading_info": True,
+    }
+    if device.kind != "cpu" or choice.quantization is not Quantization.NONE:
+        options["device_map"] = {"": device.kind}
+    if choice.quantization not in (None, Quantization.NONE):
+        options["quantization_config"] = _bitsandbytes_config(choice)
+    with _load_errors_in_words(folder), _reported_progress(report, should_stop, size_bytes):
+        model, info = AutoModelForCausalLM.from_pretrained(folder, **options)  # type: ignore[misc]
+        if info["missing_keys"]:
+            missing = sorted(info["missing_keys"])
+            raise ModelLoadError(
+                f"“{folder}” lacks {len(missing)} weights of the model: {', '.join(missing[:5])}.",
+                "Download the base model again.",
+            )
+        if vocabulary_rows is not None and vocabulary_rows != model.get_input_embeddings().weight.shape[0]:
+            # The adapter brings the new rows, so their first values do not matter.
+            model.resize_token_embeddings(vocabulary_rows, mean_resizing=False)
+    model.eval()
+    model.requires_grad_(False)
+    return model
+
+
+def _bitsandbytes_config(choice: WeightsChoice) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if choice.quantization is Quantization.INT8:
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4" if choice.quantization is Quantization.NF4 else "fp4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch_dtype(choice.dtype),
+    )
+
+
+@contextmanager
+def memory_errors_in_words(what: Path | str) -> Iterator[None]:
+    """Turn what torch raises for lack of memory into an OutOfMemoryError with the next step."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(what) from error
+    except RuntimeError as error:
+        if _is_out_of_memory(error):
+            raise _out_of_memory(what) from error
+        raise
+
+
+@contextmanager
+def _load_errors_in_words(what: Path) -> Iterator[None]:
+    """Turn what transformers raises for bad files into errors with a next step."""
+    from safetensors import SafetensorError
+
+    damaged = "Download the base model again, or pick another one."
+    try:
+        with memory_errors_in_words(what):
+            yield
+    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        raise ModelLoadError(f"The weights in “{what}” are damaged: {error}.", damaged) from error
+    except ImportError as error:
+        raise ModelLoadError(
+            f"Loading “{what}” needs a package that is not installed: {_first_line(error)}",
+            "Install it, or pick a base model with full weights.",
+        ) from error
+    except OSError as error:
+        raise ModelLoadError(f"“{what}” cannot be read as a model: {_first_line(error)}", damaged) from error
+    except RuntimeError as error:
+        raise ModelLoadError(f"Loading “{what}” failed: {_first_line(error)}", damaged) from error
+    except (ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelLoadError(
+                f"“{what}” needs Python code that comes with the model, and such code is never run here.",
+                "Pick a model that transformers knows by itself.",
+            ) from error
+        raise ModelLoadError(f"“{what}” cannot be loaded: {_first_line(error)}", damaged) from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # Lack of memory on the CPU and on Apple's GPU has no class of its own.
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text or "MPS backend out of memory" in text
+
+
+def _out_of_memory(what: Path | str) -> OutOfMemoryError:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return OutOfMemoryError(
+        f"There is not enough memory for “{what}”.",
+        "Choose quantization “nf4”, a smaller base model, a shorter prompt or fewer new tokens.",
+    )
+
+
+@contextmanager
+def _reported_progress(report: LoadingReport, should_stop: Callable[[], bool], size_bytes: int) -> Iterator[None]:
+    """Report while transformers walks through the weights, and end the walk when the user stops.
+
+    transformers offers one hook for its progress bars; bytes are the share of weights done times the files' size.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    def walk(_factory: Any, arguments: tuple[Any, ...], values: dict[str, Any]) -> Iterable[Any]:
+        items = arguments[0] if arguments else values.get("iterable", ())
+        total = max(1, len(items) if hasattr(items, "__len__") else 1)
+        step = max(1, total // _REPORT_STEPS)
+        for position, item in enumerate(items):
+            if should_stop():
+                raise LoadingStopped
+            if position % step == 0:
+                report(ModelLoading("Loading the base model…", size_bytes * position // total, size_bytes))
+            yield item
+        report(ModelLoading("Loading the base model…", size_bytes, size_bytes))
+
+    previous = transformers_logging.set_tqdm_hook(walk)
+    try:
+        yield
+    finally:
+        transformers_logging.set_tqdm_hook(previous)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

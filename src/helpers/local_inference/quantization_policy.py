@@ -1,0 +1,158 @@
+"""How a base model's weights are held, in which type it computes, and why. Never a silent fallback."""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from errors import ModelLoadError
+from helpers.base_models import BaseSummary
+from helpers.local_inference.requests import Dtype, Quantization
+
+if TYPE_CHECKING:
+    import torch
+
+# Below this the whole model is smaller than what a page of browser tabs takes: full precision costs nothing.
+SMALL_MODEL_BYTES = 256 * 2**20
+_LABELS = {Quantization.NF4: "4-bit (nf4)", Quantization.INT4: "4-bit (fp4)", Quantization.INT8: "8-bit"}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the model computes: torch's device type, and which of the low-precision types it does natively."""
+
+    kind: str
+    bfloat16: bool
+    float16: bool
+
+
+@dataclass(frozen=True)
+class WeightsChoice:
+    """What is done, and the reason as sentences for the user.
+
+    ``quantization``: NONE, INT8, INT4 or NF4 = quantise while loading; None = the base is stored quantised and stays
+    so. ``label`` names it for the user.
+    """
+
+    quantization: Quantization | None
+    label: str
+    dtype: Dtype
+    reason: str
+
+
+def find_device() -> Device:
+    """CUDA, else Apple's MPS, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return Device("cuda", torch.cuda.is_bf16_supported(including_emulation=False), True)
+    if torch.backends.mps.is_available():
+        return Device("mps", True, True)
+    return Device("cpu", _cpu_computes_bfloat16(), False)
+
+
+def choose_weights(
+    device: Device, requested: Quantization, dtype: Dtype, base: BaseSummary, *, has_bitsandbytes: bool | None = None
+) -> WeightsChoice:
+    """Decide for ``base`` on ``device``. ``has_bitsandbytes`` None = look whether it is installed.
+
+    AUTO: a base stored quantised keeps its form; a small model stays as it is; on CUDA the others become nf4;
+    elsewhere weights stay as they are. What is asked for explicitly is done or refused: raises ModelLoadError with
+    the next step.
+    """
+    available = has_bitsandbytes if has_bitsandbytes is not None else find_bitsandbytes()
+    small = 0 < base.size_bytes < SMALL_MODEL_BYTES
+    compute, why_dtype = _choose_dtype(device, dtype, small and base.quantization is None)
+    if base.quantization is not None:
+        return _keep_own(device, requested, compute, base, available)
+    if requested is Quantization.AUTO:
+        chosen, why = _automatic(device, small, available)
+    else:
+        chosen, why = requested, "As chosen."
+    if chosen is Quantization.NONE:
+        return WeightsChoice(chosen, "none", compute, f"{why} {why_dtype}")
+    _require_bitsandbytes(device, _LABELS[chosen], available)
+    if chosen is not Quantization.INT8:
+        # Double quantisation with bf16 compute is the QLoRA recipe (Dettmers et al. 2023).
+        compute = compute if dtype is not Dtype.AUTO else (Dtype.BFLOAT16 if device.bfloat16 else compute)
+    return WeightsChoice(chosen, _LABELS[chosen], compute, f"{why} {_how(chosen, compute)}")
+
+
+def find_bitsandbytes() -> bool:
+    """True where bitsandbytes is installed; does not import it."""
+    return importlib.util.find_spec("bitsandbytes") is not None
+
+
+def torch_dtype(dtype: Dtype) -> "torch.dtype":
+    """The torch type of a decided ``dtype`` (not AUTO)."""
+    import torch
+
+    return {Dtype.FLOAT32: torch.float32, Dtype.BFLOAT16: torch.bfloat16, Dtype.FLOAT16: torch.float16}[dtype]
+
+
+def _automatic(device: Device, small: bool, has_bitsandbytes: bool) -> tuple[Quantization, str]:
+    if small:
+        return Quantization.NONE, "The model is small: full weights cost nothing."
+    if device.kind != "cuda":
+        return Quantization.NONE, f"Standard weights, since there is no CUDA GPU (device: {device.kind})."
+    if not has_bitsandbytes:
+        return Quantization.NONE, "Standard weights: 4-bit needs bitsandbytes, which is not installed."
+    return Quantization.NF4, "4-bit weights are the default on a CUDA GPU: a quarter of the memory."
+
+
+def _how(chosen: Quantization, compute: Dtype) -> str:
+    if chosen is Quantization.INT8:
+        return f"8-bit weights by bitsandbytes, computing in {compute}."
+    kind = "nf4" if chosen is Quantization.NF4 else "fp4, the 4-bit type of bitsandbytes beside nf4,"
+    return f"{kind} with double quantisation by bitsandbytes, computing in {compute}."
+
+
+def _keep_own(
+    device: Device, requested: Quantization, compute: Dtype, base: BaseSummary, has_bitsandbytes: bool
+) -> WeightsChoice:
+    own = str(base.quantization)
+    same = {
+        "bitsandbytes nf4": Quantization.NF4,
+        "bitsandbytes fp4": Quantization.INT4,
+        "bitsandbytes int8": Quantization.INT8,
+    }
+    if requested is not Quantization.AUTO and same.get(own) is not requested:
+        raise ModelLoadError(
+            f"The base model is stored as {own} and cannot be loaded as “{requested}”.",
+            "Choose quantization “auto”, or a base model with full weights.",
+        )
+    if own.startswith("bitsandbytes"):
+        _require_bitsandbytes(device, own, has_bitsandbytes)
+    return WeightsChoice(None, own, compute, f"The base model is stored as {own} and stays so.")
+
+
+def _require_bitsandbytes(device: Device, label: str, has_bitsandbytes: bool) -> None:
+    if device.kind == "mps":
+        raise ModelLoadError(
+            f"{label} weights need bitsandbytes, which does not run on this Mac's GPU.",
+            "Choose quantization “none”, and a base model with full weights.",
+        )
+    if not has_bitsandbytes:
+        raise ModelLoadError(
+            f"{label} weights need bitsandbytes, which is not installed.",
+            "Install it with “pip install bitsandbytes” (Linux and Windows), or choose quantization “none”.",
+        )
+
+
+def _choose_dtype(device: Device, requested: Dtype, small: bool) -> tuple[Dtype, str]:
+    if requested is not Dtype.AUTO:
+        return requested, f"Computes in {requested}, as chosen."
+    if small:
+        return Dtype.FLOAT32, "Computes in float32: at this size it is exact and costs nothing."
+    if device.bfloat16:
+        return Dtype.BFLOAT16, "Computes in bfloat16, which this device does natively."
+    if device.float16:
+        return Dtype.FLOAT16, "Computes in float16, since this GPU has no bfloat16."
+    return Dtype.FLOAT32, "Computes in float32, since this processor has no fast bfloat16."
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """AVX512-BF16, AMX or Arm's BF16: without one of them bfloat16 on a CPU is slower than float32."""
+    import torch
+
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
