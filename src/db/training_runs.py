@@ -113,14 +113,20 @@ def find_latest_completed(session: Session) -> TrainingRun | None:
 
 
 def find_by_adapter_path(session: Session, adapter_path: str) -> TrainingRun | None:
-    """The newest run with this adapter folder, written as it was recorded, as its adapter or as a checkpoint."""
-    of_checkpoint = select(Checkpoint.run_id).where(Checkpoint.path == adapter_path)
+    """The newest run with this adapter folder, written as it was recorded; a run's checkpoints do not count."""
     found = (
         select(TrainingRun)
-        .where(or_(TrainingRun.adapter_path == adapter_path, TrainingRun.id.in_(of_checkpoint)))
+        .where(TrainingRun.adapter_path == adapter_path)
         .order_by(TrainingRun.created_at.desc(), TrainingRun.id.desc())
     )
     return session.scalars(found.limit(1)).first()
+
+
+def list_folders(session: Session) -> Sequence[tuple[int, str, RunSource]]:
+    """Each run's number, adapter folder and source, the oldest first; runs without an adapter are left out."""
+    with_adapter = select(TrainingRun.id, TrainingRun.adapter_path, TrainingRun.source)
+    rows = session.execute(with_adapter.where(TrainingRun.adapter_path.is_not(None)).order_by(TrainingRun.id))
+    return [(run_id, adapter_path or "", source) for run_id, adapter_path, source in rows]
 
 
 def set_status(

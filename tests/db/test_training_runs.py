@@ -151,14 +151,14 @@ def test_a_loss_that_is_no_number_is_kept_as_a_gap(database: Database) -> None:
         assert [metric.value for metric in training_runs.list_metrics(session, run.id)] == [2.0, None, math.inf]
 
 
-def test_a_checkpoint_is_recorded_once_and_leads_back_to_its_run(database: Database) -> None:
+def test_a_checkpoint_is_recorded_once_and_is_not_mistaken_for_the_adapter(database: Database) -> None:
     with database.session_scope() as session:
         run = training_runs.create(session, name="one", base_model="base", adapter_path="/run")
         for step in (200, 100, 200):
             training_runs.add_checkpoint(session, run.id, step, f"/run/checkpoint-{step}")
         assert [checkpoint.step for checkpoint in training_runs.list_checkpoints(session, run.id)] == [100, 200]
         assert training_runs.find_by_adapter_path(session, "/run") is run
-        assert training_runs.find_by_adapter_path(session, "/run/checkpoint-100") is run
+        assert training_runs.find_by_adapter_path(session, "/run/checkpoint-100") is None
         assert training_runs.find_by_adapter_path(session, "/elsewhere") is None
 
 
