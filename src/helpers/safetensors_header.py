@@ -88,13 +88,14 @@ def read_header(path: Path) -> SafetensorsHeader:
             raise SafetensorsDamagedError(Damage.TRUNCATED, words)
         raw = file.read(length)
     document = _parse(raw)
-    metadata = document.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict):
+    metadata = document.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise _inconsistent("its metadata is not a table of texts")
     data_start = LENGTH_BYTES + length
     tensors = sorted((_entry(name, value, data_start) for name, value in document.items()), key=lambda t: t.begin)
     _check_layout(tensors, data_start, size)
-    return SafetensorsHeader(tuple(tensors), {str(key): str(value) for key, value in metadata.items()}, size)
+    return SafetensorsHeader(tuple(tensors), metadata, size)
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
@@ -105,7 +106,9 @@ def _parse(raw: bytes) -> dict[str, Any]:
         document = json.loads(raw, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise SafetensorsDamagedError(Damage.NOT_SAFETENSORS, f"its header is not readable JSON ({error})") from error
-    return document if isinstance(document, dict) else {}
+    # The first byte was "{", so that it is an object.
+    table: dict[str, Any] = document
+    return table
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

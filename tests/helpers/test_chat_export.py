@@ -72,6 +72,7 @@ def readable(text: str) -> str:
 
 
 @given(any_chat)
+@settings(deadline=None)
 def test_json_keeps_every_message_with_all_that_is_known_of_it(chat: list[ExportMessage]) -> None:
     held = json.loads(export_chat(chat, ExportFormat.JSON, HEADER))["messages"]
     assert [(m["role"], m["content"], m["stopped"]) for m in held] == [
@@ -82,6 +83,7 @@ def test_json_keeps_every_message_with_all_that_is_known_of_it(chat: list[Export
 
 
 @given(any_chat)
+@settings(deadline=None)
 def test_jsonl_holds_one_whole_conversation_a_line(chat: list[ExportMessage]) -> None:
     text = export_chat(chat, ExportFormat.JSONL, HEADER).decode()
     lines = text.splitlines()
@@ -92,7 +94,7 @@ def test_jsonl_holds_one_whole_conversation_a_line(chat: list[ExportMessage]) ->
 
 
 @given(any_chat)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_markdown_headings_are_only_those_of_the_export(chat: list[ExportMessage]) -> None:
     tokens = MarkdownIt().parse(export_chat(chat, ExportFormat.MARKDOWN, HEADER).decode())
     top_level = [token.tag for token in tokens if token.type == "heading_open" and token.level == 0]
@@ -100,7 +102,7 @@ def test_markdown_headings_are_only_those_of_the_export(chat: list[ExportMessage
 
 
 @given(any_text)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_markdown_shows_a_prompt_exactly_as_typed(content: str) -> None:
     tokens = MarkdownIt().parse(export_chat([ExportMessage("user", content)], ExportFormat.MARKDOWN).decode())
     assert [token.content for token in tokens if token.type == "fence"] == [readable(content) + "\n"]
@@ -117,6 +119,7 @@ def test_markdown_renders_the_code_of_an_answer_and_closes_a_fence_left_open() -
 
 
 @given(any_chat)
+@settings(deadline=None)
 def test_text_holds_every_content_in_order(chat: list[ExportMessage]) -> None:
     text = export_chat(chat, ExportFormat.TXT, HEADER).decode()
     place = 0
