@@ -42,9 +42,17 @@ def test_a_fresh_workspace_has_exactly_the_tables_of_the_models(database: Databa
         assert compare_metadata(context, Base.metadata) == []
         found = inspect(connection)
         for table in Base.metadata.tables.values():
-            # Not compared by Alembic: what happens to rows whose owner goes.
+            # Not compared by Alembic: what happens to rows whose owner goes, and how rows are numbered.
             recorded = {key["name"]: key["options"].get("ondelete") for key in found.get_foreign_keys(table.name)}
             assert recorded == {key.name: key.ondelete for key in table.foreign_key_constraints}
+            sql = connection.exec_driver_sql(
+                "SELECT sql FROM sqlite_master WHERE name = ?", (table.name,)
+            ).scalar_one()
+            options = table.dialect_options["sqlite"]
+            assert ("AUTOINCREMENT" in sql, "WITHOUT ROWID" in sql) == (
+                options["autoincrement"],
+                not options["with_rowid"],
+            )
     engine.dispose()
 
 
