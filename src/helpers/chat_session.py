@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from db.models import MessageStatus
+from db.models import MessageStatus as MessageStatus
 from errors import EmptyPromptError, PlaygroundError
 from helpers.local_inference import (
     ChatMessage,
@@ -37,9 +37,10 @@ _LONG_PREFILL_TOKENS = 512
 
 @dataclass(eq=False)
 class Message:
-    """One message on screen. ``expected``: the dataset's answer to a sample prompt, on the question and its
-    answer. ``with_history``: whether the
-    messages before it went to the model too. ``result`` and ``error`` belong to answers and are None until it ends.
+    """One message on screen.
+
+    ``expected``: the dataset's answer to a sample prompt. ``with_history``: whether the messages before it went to
+    the model too. ``speaker``: the run that answers. ``result`` and ``error`` belong to answers; None until it ends.
     """
 
     id: int
@@ -48,6 +49,8 @@ class Message:
     status: MessageStatus = MessageStatus.COMPLETE
     expected: str | None = None
     with_history: bool = True
+    speaker: str = ""
+    system_prompt: str = ""
     new_tokens: int = 0
     result: GenerationResult | None = None
     error: PlaygroundError | None = None
@@ -78,11 +81,12 @@ class TextGenerator(Protocol):
 
 @dataclass(frozen=True)
 class AnswerOptions:
-    """Everything but the prompt that decides an answer."""
+    """Everything but the prompt that decides an answer. ``speaker``: who answers, as the user knows it."""
 
     model: ModelSelection
     settings: GenerationSettings
     system_prompt: str = ""
+    speaker: str = ""
 
 
 @dataclass(eq=False)
@@ -216,6 +220,8 @@ class ChatSession:
         self._handle = self.generator.submit(request)
         answer = self._new_message("assistant", expected=question.expected, with_history=question.with_history)
         answer.status = MessageStatus.STREAMING
+        answer.speaker = options.speaker
+        answer.system_prompt = options.system_prompt
         self.messages = [*messages, answer]
         self.status = GENERATING_STATUS if self._loaded == options.model else LOADING_STATUS
         self._asked_model = options.model

@@ -29,7 +29,7 @@ def make_app(services: AppServices) -> Callable[[ft.Page], None]:
         page.dark_theme = theme.app_theme()
         window = WindowState(services.database, web=page.web)
         state = InferenceState(services, show_notice)
-        page.on_connect = lambda _: window.notify()
+        page.on_connect = lambda _: window.redraw()
         page.render(App, window, state)
 
     return main

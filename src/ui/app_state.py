@@ -1,7 +1,8 @@
 """What belongs to one window and not to its content: size, brightness, open screen, Full Chat View."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import flet as ft
 
@@ -28,7 +29,6 @@ class WindowState:
     full_chat_open: bool = False
     side_pane_open: bool = True
     web: bool = True
-    notes: list[str] = field(default_factory=list)
 
     async def load(self) -> None:
         """Read the remembered theme."""
@@ -38,6 +38,10 @@ class WindowState:
         """system, light or dark; remembered."""
         self.theme_choice = choice
         await run_blocking(self._write_theme, choice)
+
+    def redraw(self) -> None:
+        """Draw everything again: what changed while a browser was disconnected was not sent to it."""
+        cast(Any, self).notify()
 
     def resized(self, width: float, height: float) -> None:
         """Take in the window's size."""
@@ -67,7 +71,7 @@ class WindowState:
         return chosen
 
     def _read_theme(self) -> str:
-        with self.database.session_scope() as session:
+        with self.database.read_scope() as session:
             choice = str(settings.get(session, THEME_KEY, "system"))
         return choice if choice in THEME_CHOICES else "system"
 

@@ -60,11 +60,11 @@ def guard(handler: Callable[..., Any]) -> Callable[..., Any]:
             show_notice(f"That did not work: {type(error).__name__}: {error}. The log has the details.")
 
     # functools.wraps would show Flet the inner signature; it decides by the parameter whether to pass the event.
-    del guarded.__wrapped__  # type: ignore[attr-defined]
+    del guarded.__wrapped__
     return guarded
 
 
-def safe_component(body: Callable[P, Any]) -> Callable[P, Any]:
+def safe_component(body: Callable[P, Any]) -> Callable[..., ft.Control]:
     """A component that shows its own failure in place instead of ending the page's updates."""
 
     @wraps(body)
@@ -75,7 +75,8 @@ def safe_component(body: Callable[P, Any]) -> Callable[P, Any]:
             log.exception("drawing %s failed", body.__name__)
             return ft.Text(f"This part could not be drawn: {error}", color=ft.Colors.ERROR)
 
-    return ft.component(drawn)
+    component: Callable[..., ft.Control] = ft.component(drawn)
+    return component
 
 
 class Debounced:

@@ -43,6 +43,11 @@ def small_text(text: str, color: ft.ColorValue = theme.SECONDARY_TEXT, **look: A
     return ft.Text(text, size=theme.TEXT_SMALL, color=color, **look)
 
 
+def labelled(label: str, control: ft.Control, expand: bool | int | None = None) -> ft.Container:
+    """A name for screen readers, where the control itself gives none (Flet's dropdowns, sliders, bare fields)."""
+    return ft.Container(ft.Semantics(content=control, label=label, container=True), expand=expand)
+
+
 def fact_chip(text: str, tooltip: str | None = None, strong: bool = False) -> ft.Container:
     """A short fact; the tooltip explains it."""
     return ft.Container(

@@ -23,8 +23,8 @@ def DraftField(
     ``on_change`` gets each change, ``on_commit`` the text when the field loses the focus or Enter is pressed,
     ``on_submit`` the text on Enter alone.
     """
-    field: ft.Ref[ft.TextField] = ft.use_ref(ft.Ref).current
-    shown = ft.use_ref(None)
+    field = ft.use_memo(lambda: ft.Ref[ft.TextField](), [])
+    shown: ft.MutableRef[int | None] = ft.use_ref(None)
     typed = field.current.value if field.current is not None and shown.current == version else text
     shown.current = version
 

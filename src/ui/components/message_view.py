@@ -42,7 +42,9 @@ def PairMessage(message: Message, actions: MessageActions, dark: bool, busy: boo
         bgcolor=ft.Colors.SURFACE_CONTAINER,
         border_radius=theme.RADIUS,
         padding=ft.Padding.only(left=theme.SPACE_L, right=theme.SPACE_S, top=theme.SPACE_M, bottom=4),
-        content=ft.Column([*_answer(message, dark), _footer(message, actions, busy)], spacing=4, tight=True),
+        content=ft.Column(
+            [*_answer(message, dark), _footer(message, actions, busy, spread=True)], spacing=4, tight=True
+        ),
     )
 
 
@@ -177,12 +179,12 @@ def _failure(message: str, hint: str) -> ft.Control:
     )
 
 
-def _footer(message: Message, actions: MessageActions, busy: bool) -> ft.Control:
+def _footer(message: Message, actions: MessageActions, busy: bool, spread: bool = False) -> ft.Control:
     facts: list[ft.Control] = [small_text(statistics(message))]
     if message.status is MessageStatus.STOPPED:
         facts.insert(0, fact_chip("stopped", "You stopped this answer; its text so far is kept."))
-    if message.result is not None:
-        facts.insert(0, fact_chip(made_by(message), "The adapter that answered", strong=True))
+    if message.speaker:
+        facts.insert(0, fact_chip(message.speaker, "The run that answered", strong=True))
     buttons = [_copy_button(message)]
     if actions.undo is not None:
         buttons.append(
@@ -194,19 +196,12 @@ def _footer(message: Message, actions: MessageActions, busy: bool) -> ft.Control
         buttons.append(icon_button(ft.Icons.INFO_OUTLINE, "What made this answer", actions.explain))
     return ft.Row(
         [
-            ft.Row(facts, wrap=True, spacing=theme.SPACE_S, run_spacing=2, expand=True),
+            ft.Row(facts, wrap=True, spacing=theme.SPACE_S, run_spacing=2, expand=spread),
             ft.Row(buttons, spacing=0, tight=True),
         ],
         spacing=theme.SPACE_S,
+        wrap=not spread,
     )
-
-
-def made_by(message: Message) -> str:
-    """The adapter's folder name, or the base model's when no adapter answered."""
-    model = message.result.model if message.result is not None else None
-    if model is None:
-        return ""
-    return (model.adapter_path or model.base_model).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 def statistics(message: Message) -> str:

@@ -1,7 +1,7 @@
 """A slider with its name, an exact value that can be typed, and a one-line explanation."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import flet as ft
 
@@ -9,6 +9,7 @@ from errors import SettingsError
 from helpers.local_inference import setting_range
 from ui import theme
 from ui.background_tasks import guard, safe_component
+from ui.components.cards import labelled
 from ui.components.draft_field import DraftField
 
 
@@ -25,7 +26,7 @@ def SettingSlider(
     """``name`` is a field of GenerationSettings. The slider moves in steps of ``step`` from ``low``; ``digits`` after
     the decimal point, 0 = whole numbers. A typed value may lie between the steps.
     """
-    dragged, set_dragged = ft.use_state(None)
+    dragged, set_dragged = ft.use_state(cast("float | None", None))
     known = setting_range(name)
     shown = value if dragged is None else dragged
 
@@ -47,27 +48,32 @@ def SettingSlider(
             ft.Row(
                 [
                     ft.Text(known.label, size=theme.TEXT_SMALL, tooltip=known.explanation, expand=True),
-                    DraftField(
-                        f"{shown:.{digits}f}",
-                        hash(shown),
-                        on_commit=typed,
-                        width=76,
-                        dense=True,
-                        text_size=13,
-                        text_align=ft.TextAlign.RIGHT,
-                        content_padding=ft.Padding.symmetric(horizontal=8, vertical=4),
-                        tooltip=f"{known.label}: type an exact value",
+                    labelled(
+                        f"{known.label} value",
+                        DraftField(
+                            f"{shown:.{digits}f}",
+                            hash(shown),
+                            on_commit=typed,
+                            width=76,
+                            dense=True,
+                            text_size=13,
+                            text_align=ft.TextAlign.RIGHT,
+                            content_padding=ft.Padding.symmetric(horizontal=8, vertical=4),
+                            tooltip=f"{known.label}: type an exact value",
+                        ),
                     ),
                 ]
             ),
-            ft.Slider(
-                min=low,
-                max=high,
-                value=min(max(shown, low), high),
-                padding=ft.Padding.symmetric(horizontal=4, vertical=2),
-                tooltip=known.explanation,
-                on_change=guard(lambda e: set_dragged(rounded(float(e.control.value or 0)))),
-                on_change_end=guard(released),
+            labelled(
+                known.label,
+                ft.Slider(
+                    min=low,
+                    max=high,
+                    value=min(max(shown, low), high),
+                    padding=ft.Padding.symmetric(horizontal=4, vertical=2),
+                    on_change=guard(lambda e: set_dragged(rounded(float(e.control.value or 0)))),
+                    on_change_end=guard(released),
+                ),
             ),
         ],
         spacing=0,

@@ -57,8 +57,7 @@ def full_chat_dialog(
 @safe_component
 def ChatHeader(model: ModelChoiceState) -> ft.Control:
     """The title, and who speaks."""
-    run = next((option.name for option in model.runs if option.id == model.run_id), "")
-    speaker = f"{run} on {model.base_model}" if run else model.base_model
+    speaker = f"{model.run_name} on {model.base_model}" if model.run_name else model.base_model
     return ft.Row(
         [
             ft.Icon(ft.Icons.CHAT, color=ft.Colors.PRIMARY),

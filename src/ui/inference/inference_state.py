@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import flet as ft
 
 from errors import PlaygroundError
 from helpers.chat_export import ExportFormat, ExportHeader, ExportMessage, export_chat
-from helpers.chat_session import AnswerOptions, ChatSession, Message, model_messages
+from helpers.chat_session import AnswerOptions, ChatSession, Message, MessageStatus, model_messages
 from helpers.local_inference import PromptRequest, RenderedPrompt
 from ui.app_services import AppServices
 from ui.background_tasks import Debounced, Notify, pump, run_blocking
@@ -17,7 +18,12 @@ from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui.inference.prompt_state import PromptState
 from ui.inference.sampling_state import SamplingState
 
-ObservableMessage = ft.observable(Message)
+
+@ft.observable
+class ObservableMessage(Message):
+    """A message that redraws alone."""
+
+
 COUNT_AFTER_SECONDS = 0.25
 
 
@@ -34,7 +40,7 @@ class InferenceState:
     def __init__(self, services: AppServices, notify: Notify) -> None:
         self.services = services
         self.notify = notify
-        self.model = ModelChoiceState(services.database, notify)
+        self.model = ModelChoiceState(services.database, notify, on_ready=self._get_ready)
         self.sampling = SamplingState(services.database)
         self.prompt = PromptState(services.database)
         self.chat = ObservableChat(services.model_process)
@@ -49,7 +55,9 @@ class InferenceState:
 
     def options(self) -> AnswerOptions:
         """Everything but the prompt that decides the next answer."""
-        return AnswerOptions(self.model.selection, self.sampling.settings, self.sampling.system_prompt)
+        return AnswerOptions(
+            self.model.selection, self.sampling.settings, self.sampling.system_prompt, self.model.run_name
+        )
 
     async def generate(self) -> None:
         """Answer the prompt in the tab; checks the adapter folder again first. Raises EmptyPromptError."""
@@ -83,6 +91,11 @@ class InferenceState:
         finally:
             self._starting = False
         await pump(self.chat.advance)
+
+    def _get_ready(self) -> None:
+        # The process imports torch while the user writes, so the first answer need not wait for it.
+        self.services.model_process.warm_up()
+        self.count_tokens_soon()
 
     def count_tokens_soon(self) -> None:
         """Count the prompt's tokens once typing pauses."""
@@ -119,20 +132,32 @@ class InferenceState:
         return f"Model unloaded. {readable_bytes(freed)} of memory given back." if freed else "No model was loaded."
 
     def export(self, chosen: ExportFormat) -> bytes:
-        """The conversation as a file's content."""
-        model = self.model
-        header = ExportHeader(
-            title="Adapter Playground chat",
-            base_model=model.base_model,
-            adapter_path=model.adapter_path,
-            exported_at=datetime.now(UTC),
-        )
-        conversations = [[_exported(message) for message in turn] for turn in self.chat.conversations()]
-        return export_chat(conversations, chosen, header)
+        """The conversation as a file's content: JSONL as the model saw it, the others as it stands on screen."""
+        if chosen is ExportFormat.JSONL:
+            messages = [message for chat in self.chat.conversations() for message in _as_the_model_saw(chat)]
+        else:
+            messages = [_exported(m) for m in self.chat.messages if m.role == "user" or m.text]
+        facts = {"Base model": self.model.base_model, "Adapter": self.model.adapter_path or "none"}
+        return export_chat(messages, chosen, ExportHeader("Adapter Playground chat", datetime.now(UTC), facts))
+
+
+def _as_the_model_saw(conversation: list[Message]) -> list[ExportMessage]:
+    system = conversation[-1].system_prompt.strip()
+    messages = [ExportMessage("system", system)] if system else []
+    messages += [_exported(message) for message in conversation]
+    messages[0] = replace(messages[0], starts_conversation=True)
+    return [messages[0], *(replace(message, starts_conversation=False) for message in messages[1:])]
 
 
 def _exported(message: Message) -> ExportMessage:
     details = message.result.to_json() if message.result is not None else None
     if details is not None:
-        details.pop("text")
-    return ExportMessage(role=message.role, content=message.text, details=details, created_at=message.created_at)
+        del details["text"]
+    return ExportMessage(
+        role=message.role,
+        content=message.text,
+        details=details,
+        stopped=message.status is MessageStatus.STOPPED,
+        created_at=message.created_at,
+        starts_conversation=message.role == "user" and not message.with_history,
+    )

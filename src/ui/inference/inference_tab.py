@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import flet as ft
 
@@ -34,8 +34,8 @@ EXPORTS = {
 @safe_component
 def InferenceTab(window: WindowState, state: InferenceState) -> ft.Control:
     """Two panes; below 1100 pixels the left one can be folded away."""
-    explained, explain = ft.use_state(None)
-    rendered, show_rendered = ft.use_state(None)
+    explained, explain = ft.use_state(cast("Message | None", None))
+    rendered, show_rendered = ft.use_state(cast("RenderedPrompt | None", None))
     asking_clear, ask_clear = ft.use_state(False)
     chat = state.chat
 

@@ -9,6 +9,7 @@ from ui.background_tasks import guard, safe_component
 from ui.components.cards import card, card_title, fact_chip, fact_row, facts, small_text, text_button
 from ui.components.dialogs import Answer, text_dialog
 from ui.components.draft_field import DraftField
+from ui.components.picker import picker
 from ui.components.readable import readable_bytes
 from ui.inference.inference_state import InferenceState, ObservableChat
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
@@ -20,8 +21,8 @@ def ModelCard(model: ModelChoiceState, chat: ObservableChat, state: InferenceSta
     """What answers: choose it, see whether it is fit to, and why."""
     details_open, set_details_open = ft.use_state(False)
     asking, set_asking = ft.use_state("")
-    picker = ft.use_memo(ft.FilePicker, [])
-    ft.use_dialog(_folder_question(asking, model, picker, lambda: set_asking("")) if asking else None)
+    files = ft.use_memo(ft.FilePicker, [])
+    ft.use_dialog(_folder_question(asking, model, files, lambda: set_asking("")) if asking else None)
     ready = model.phase is ChoicePhase.READY
     rows: list[ft.Control] = [
         card_title(ft.Icons.MEMORY, "Model & adapter"),
@@ -54,10 +55,6 @@ def ModelCard(model: ModelChoiceState, chat: ObservableChat, state: InferenceSta
 def RunPicker(model: ModelChoiceState, busy: bool) -> ft.Control:
     """The recent runs, newest first; runs that cannot be used are listed with the reason."""
 
-    async def chosen(e: ft.Event[ft.Dropdown]) -> None:
-        if e.control.value:
-            await model.select_run(int(e.control.value))
-
     options = [
         ft.DropdownOption(
             key=str(run.id),
@@ -67,22 +64,18 @@ def RunPicker(model: ModelChoiceState, busy: bool) -> ft.Control:
         )
         for run in model.runs
     ]
-    picker = ft.Dropdown(
-        label="Training run",
-        hint_text="No training runs yet" if not model.runs else "Choose a run",
-        value=str(model.run_id) if model.run_id is not None else None,
-        options=options,
-        on_select=guard(chosen),
-        disabled=busy or not model.runs,
-        border=theme.input_border(),
-        text_size=theme.TEXT_BODY,
-        dense=True,
-        menu_height=420,
-        expand=True,
-    )
     return ft.Row(
         [
-            picker,
+            picker(
+                "Training run",
+                str(model.run_id) if model.run_id is not None else None,
+                options,
+                lambda key: model.select_run(int(key)),
+                expand=True,
+                hint_text="Choose a run" if model.runs else "No training runs yet",
+                disabled=busy or not model.runs,
+                menu_height=420,
+            ),
             ft.IconButton(
                 ft.Icons.REFRESH,
                 tooltip="Refresh the list of runs",
@@ -147,7 +140,7 @@ def _details(model: ModelChoiceState, loaded: LoadedModel | None) -> ft.Control:
     pairs: list[tuple[str, str]] = []
     if adapter is not None:
         pairs += [
-            ("Adapter folder", adapter.path),
+            ("Adapter folder", str(adapter.path)),
             ("Type", str(adapter.peft_type)),
             ("Rank, alpha", f"{adapter.rank}, {adapter.alpha}"),
             ("Target modules", ", ".join(adapter.target_modules)),
@@ -195,7 +188,7 @@ def _buttons(model: ModelChoiceState, busy: bool, ask: Answer) -> ft.Control:
     return ft.Row(buttons, wrap=True, spacing=0, run_spacing=4)
 
 
-def _folder_question(asking: str, model: ModelChoiceState, picker: ft.FilePicker, close: Answer) -> ft.AlertDialog:
+def _folder_question(asking: str, model: ModelChoiceState, files: ft.FilePicker, close: Answer) -> ft.AlertDialog:
     adapter = asking == "adapter"
 
     async def take(folder: str) -> None:
@@ -205,7 +198,7 @@ def _folder_question(asking: str, model: ModelChoiceState, picker: ft.FilePicker
 
     async def browse() -> None:
         title = "Choose the adapter folder" if adapter else "Choose the base model's folder"
-        folder = await picker.get_directory_path(dialog_title=title)
+        folder = await files.get_directory_path(dialog_title=title)
         if folder:
             await take(folder)
 

@@ -1,7 +1,7 @@
 """Which run and base model answer, and whether the adapter was found fit to."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -55,10 +55,14 @@ class RunOption:
 @ft.observable
 @dataclass(eq=False)
 class ModelChoiceState:
-    """The choice and its validation. ``base_model`` is what the field shows; ``report`` is None until validated."""
+    """The choice and its validation. ``base_model`` is what the field shows; ``report`` is None until validated.
+
+    ``notify`` gets one line for a snackbar; ``on_ready`` is called each time an adapter was found fit.
+    """
 
     database: Database
     notify: Notify
+    on_ready: Callable[[], None] = lambda: None
     runs: list[RunOption] = field(default_factory=list)
     run_id: int | None = None
     base_model: str = DEFAULT_BASE_MODEL
@@ -89,7 +93,7 @@ class ModelChoiceState:
         """Choose a completed run and validate it; any other run only says why it cannot be chosen."""
         option = next((run for run in self.runs if run.id == run_id), None)
         if option is not None and option.blocked:
-            self.notify(f"“{option.name}” cannot be used: {option.blocked}")
+            self.notify(f"“{option.name}” cannot be used. {option.blocked}")
             return
         run = await run_blocking(self._read_run, run_id)
         self.run_id = run.id
@@ -162,6 +166,11 @@ class ModelChoiceState:
         return unchanged or await self.validate()
 
     @property
+    def run_name(self) -> str:
+        """The chosen run's name; empty before a choice."""
+        return next((run.name for run in self.runs if run.id == self.run_id), "")
+
+    @property
     def selection(self) -> ModelSelection:
         """What the engine is asked for."""
         base = resolve_base_model(self.base_model, self.locations)
@@ -190,6 +199,7 @@ class ModelChoiceState:
             self._fail(error.message, error.hint)
             return False
         self.phase, self.status, self.hint = ChoicePhase.READY, READY_STATUS, ""
+        self.on_ready()
         return True
 
     def _fail(self, message: str, hint: str) -> None:
@@ -197,7 +207,7 @@ class ModelChoiceState:
         self.notify(f"{message} {hint}".strip())
 
     def _read_setting(self, key: str, default: Any) -> Any:
-        with self.database.session_scope() as session:
+        with self.database.read_scope() as session:
             return settings.get(session, key, default)
 
     def _write_setting(self, key: str, value: Any) -> None:
@@ -205,11 +215,11 @@ class ModelChoiceState:
             settings.set(session, key, value)
 
     def _read_run(self, run_id: int) -> TrainingRun:
-        with self.database.session_scope() as session:
+        with self.database.read_scope() as session:
             return training_runs.find_or_raise(session, run_id)
 
     def _read_runs(self) -> list[RunOption]:
-        with self.database.session_scope() as session:
+        with self.database.read_scope() as session:
             return [_option(run) for run in training_runs.list_recent(session, limit=RECENT_RUNS)]
 
 
@@ -226,15 +236,15 @@ def _option(run: TrainingRun) -> RunOption:
 def _why_blocked(run: TrainingRun) -> str:
     match run.status:
         case RunStatus.PENDING:
-            return "it has not started yet."
+            return "It has not started yet."
         case RunStatus.RUNNING:
-            return "it is still training."
+            return "It is still training."
         case RunStatus.FAILED:
-            return f"it failed. {run.error or ''}".strip()
+            return f"It failed. {run.error or ''}".strip()
     if not run.adapter_path:
-        return "it recorded no adapter folder."
+        return "It recorded no adapter folder."
     if not Path(run.adapter_path).is_dir():
-        return f"its adapter folder is gone: {run.adapter_path}"
+        return f"Its adapter folder is gone: {run.adapter_path}"
     return ""
 
 

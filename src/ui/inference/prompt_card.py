@@ -8,6 +8,7 @@ from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import card, card_title, small_text
 from ui.components.draft_field import DraftField
+from ui.components.picker import picker
 from ui.inference.inference_state import InferenceState, ObservableChat
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui.inference.prompt_state import PromptState
@@ -42,51 +43,40 @@ def PromptCard(
 def SamplePicker(prompt: PromptState, state: InferenceState, ready: bool, compact: bool) -> ft.Control:
     """A dataset and five random prompts of it."""
 
-    async def choose_dataset(e: ft.Event[ft.Dropdown]) -> None:
-        if e.control.value:
-            await prompt.choose_dataset(int(e.control.value))
+    def choose_sample(number: str) -> None:
+        prompt.choose_sample(int(number))
+        state.count_tokens_soon()
 
-    def choose_sample(e: ft.Event[ft.Dropdown]) -> None:
-        if e.control.value is not None:
-            prompt.choose_sample(int(e.control.value))
-            state.count_tokens_soon()
-
-    look: dict[str, Any] = {
-        "border": theme.input_border(),
-        "text_size": theme.TEXT_BODY,
-        "dense": True,
-        "disabled": not ready,
-    }
     known = {dataset.id: dataset for dataset in prompt.datasets}
     dataset_row = [
-        ft.Dropdown(
-            label="Dataset for sample prompts",
-            hint_text="No saved dataset",
-            value=str(prompt.dataset_id) if prompt.dataset_id in known else None,
-            options=[
+        picker(
+            "Dataset for sample prompts",
+            str(prompt.dataset_id) if prompt.dataset_id in known else None,
+            [
                 ft.DropdownOption(key=str(dataset.id), text=f"{dataset.name} ({dataset.row_count:,} rows)")
                 for dataset in prompt.datasets
             ],
-            on_select=guard(choose_dataset),
+            lambda key: prompt.choose_dataset(int(key)),
             expand=2,
-            **look,
+            hint_text="No saved dataset",
+            disabled=not ready,
         ),
         ft.IconButton(
             ft.Icons.REFRESH, tooltip="Refresh the datasets", on_click=guard(prompt.load), disabled=not ready
         ),
     ]
     sample_row = [
-        ft.Dropdown(
-            label="Sample prompts",
-            hint_text="Choose one" if prompt.samples else "None",
-            value=str(prompt.sample_number) if prompt.sample_number is not None else None,
-            options=[
+        picker(
+            "Sample prompts",
+            str(prompt.sample_number) if prompt.sample_number is not None else None,
+            [
                 ft.DropdownOption(key=str(number), text=_one_line(sample.prompt))
                 for number, sample in enumerate(prompt.samples)
             ],
-            on_select=guard(choose_sample),
+            choose_sample,
             expand=3,
-            **look,
+            hint_text="Choose one" if prompt.samples else "None",
+            disabled=not ready,
         ),
         ft.IconButton(
             ft.Icons.SHUFFLE,

@@ -74,5 +74,5 @@ class PromptState:
             self.sample_number = None
 
     def _read_datasets(self) -> list[Dataset]:
-        with self.database.session_scope() as session:
+        with self.database.read_scope() as session:
             return list(datasets.list_all(session))

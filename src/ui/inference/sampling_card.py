@@ -11,6 +11,7 @@ from ui.background_tasks import guard, safe_component
 from ui.components.cards import card, card_title, small_text
 from ui.components.dialogs import text_dialog
 from ui.components.draft_field import DraftField
+from ui.components.picker import picker
 from ui.components.setting_slider import SettingSlider, parse_number
 from ui.inference.sampling_state import CUSTOM_PRESET, SamplingState
 
@@ -76,17 +77,10 @@ def PresetPicker(sampling: SamplingState) -> ft.Control:
                 ft.Icons.DELETE_OUTLINE, tooltip="Delete this preset", on_click=guard(sampling.delete_preset)
             )
         )
-    picker = ft.Dropdown(
-        label="Preset",
-        value=sampling.preset,
-        options=[ft.DropdownOption(key=name, text=name) for name in names],
-        on_select=guard(lambda e: sampling.choose_preset(e.control.value)),
-        border=theme.input_border(),
-        text_size=theme.TEXT_BODY,
-        dense=True,
-        expand=True,
+    options = [ft.DropdownOption(key=name, text=name) for name in names]
+    return ft.Row(
+        [picker("Preset", sampling.preset, options, sampling.choose_preset, expand=True), *buttons], spacing=4
     )
-    return ft.Row([picker, *buttons], spacing=4)
 
 
 def _main_sliders(sampling: SamplingState, context_length: int | None) -> list[ft.Control]:

@@ -82,7 +82,7 @@ class SamplingState:
             await self.load()
 
     def _read_presets(self) -> dict[str, GenerationSettings]:
-        with self.database.session_scope() as session:
+        with self.database.read_scope() as session:
             saved = presets.list_all(session)
         self._preset_ids = {preset.name: preset.id for preset in saved}
         return {preset.name: GenerationSettings.create(**preset.settings) for preset in saved}

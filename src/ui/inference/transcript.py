@@ -89,4 +89,4 @@ def MessageRow(
     return BubbleMessage(message, actions, dark, busy, bubble_width, editing, set_editing)
 
 
-_MessageRow = ft.memo(MessageRow)
+_MessageRow = ft.memo(MessageRow)  # type: ignore[no-untyped-call]

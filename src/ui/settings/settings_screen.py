@@ -7,6 +7,7 @@ from ui import theme
 from ui.app_state import THEME_CHOICES, WindowState
 from ui.background_tasks import guard, safe_component, show_notice
 from ui.components.cards import card, card_title, small_text
+from ui.components.picker import picker
 from ui.inference.inference_state import InferenceState
 from ui.inference.model_choice_state import ModelChoiceState
 
@@ -65,13 +66,11 @@ def LoadingCard(model: ModelChoiceState, state: InferenceState) -> ft.Control:
 
     return card(
         card_title(ft.Icons.MEMORY, "Model loading"),
-        ft.Dropdown(
-            label="Quantisation",
-            value=str(model.quantization),
-            options=[ft.DropdownOption(key=str(kind), text=words) for kind, words in QUANTIZATION_WORDS.items()],
-            on_select=guard(lambda e: model.choose_quantization(Quantization(e.control.value))),
-            border=theme.input_border(),
-            text_size=theme.TEXT_BODY,
+        picker(
+            "Quantisation",
+            str(model.quantization),
+            [ft.DropdownOption(key=str(kind), text=words) for kind, words in QUANTIZATION_WORDS.items()],
+            lambda key: model.choose_quantization(Quantization(key)),
             helper_text="How the base model's weights are held; applies from the next answer on.",
         ),
         small_text("What was chosen, and why, stands in the details of the Inference tab once a model is loaded."),
