@@ -144,12 +144,12 @@ def _defaults(peft_type: str, rank: int, model_type: str) -> dict[str, Any]:
             return {"target_modules": ["c_attn", "c_fc"], "feedforward_modules": ["c_fc"], "fan_in_fan_out": True}
         return {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
     targets = list(_GPT2_LINEARS if gpt2 else _LINEARS)
+    values: dict[str, Any] = {"target_modules": targets}
+    if peft_type in ("lora", "adalora", "vera"):
+        values["fan_in_fan_out"] = gpt2
     if peft_type == "adalora":
-        return {"init_r": rank, "target_r": rank, "total_step": 10, "target_modules": targets}
-    values: dict[str, Any] = {"r": rank, "target_modules": targets}
-    if peft_type == "lora":
-        values |= {"lora_alpha": 2 * rank, "fan_in_fan_out": gpt2}
-    return values
+        return {**values, "init_r": rank, "target_r": rank, "total_step": 10}
+    return {**values, "r": rank, **({"lora_alpha": 2 * rank} if peft_type == "lora" else {})}
 
 
 def _attach(model: Any, peft_config: Any) -> Any:

@@ -12,7 +12,7 @@ from helpers.adapter_doctor.base_shapes import (
     leaf,
     tail,
 )
-from helpers.adapter_doctor.findings import Finding, error, some_of, warning
+from helpers.adapter_doctor.findings import Finding, Severity, error, info, some_of, warning
 from helpers.adapter_doctor.module_shapes import AdaptedModule, Shape, adapted_modules
 from helpers.adapter_doctor.peft_facts import RESHAPING_FIELDS, parse_key
 from helpers.base_models import BaseSummary
@@ -34,7 +34,7 @@ def compare_with_base(config: AdapterConfig, tensors: Mapping[str, Shape], shape
     findings += _other_shapes(config, modules, tensors, shapes)
     findings += _vocabulary_rows(tensors, shapes)
     findings += _saved_modules(config, tensors)
-    if not findings:
+    if not any(finding.severity is Severity.ERROR for finding in findings):
         findings += _uncovered_modules(config, modules, shapes)
     return findings
 
@@ -63,15 +63,21 @@ def _too_many_layers(config: AdapterConfig, modules: list[AdaptedModule], base: 
 
 
 def _absent_modules(config: AdapterConfig, modules: list[AdaptedModule], shapes: BaseShapes) -> list[Finding]:
-    absent = sorted({leaf(module.name) for module in modules if shapes.has_module(module.name) is False})
+    absent = [module.name for module in modules if shapes.has_module(module.name) is False]
     if not absent:
         return []
     base = shapes.summary
-    message = f"The base “{base.name}” has no module {some_of(absent, 6)}, which the adapter changes."
-    hint = f"Pick the base model it was trained on. This one has {some_of(shapes.leaves(), 10)}."
-    # Experts are stored apart and joined on loading, and a wrapped model may load in part: names can differ then.
-    if base.has_experts or base.is_composite or config.switched_on("target_parameters"):
-        return [warning("target_modules_missing", f"{message} It may be stored under another name.", hint)]
+    # Experts are stored one by one and joined on loading, and a wrapped model may load in part: names can differ.
+    renamed = base.has_experts or base.is_composite or config.switched_on("target_parameters")
+    if renamed and len(absent) < len(modules):
+        message = (
+            f"{len(absent)} modules that the adapter changes, such as {some_of(absent, 1)}, are stored under other "
+            f"names in “{base.name}”: whether they fit shows only when it is loaded."
+        )
+        return [info("modules_not_compared", message, "Nothing to do.")]
+    leaves = sorted({leaf(name) for name in absent})
+    message = f"The base “{base.name}” has no module {some_of(leaves, 6)}, which the adapter changes."
+    hint = f"{_right_base(config, base)} This one has {some_of(shapes.leaves(), 10)}."
     return [error("target_modules_missing", message, hint)]
 
 

@@ -108,8 +108,8 @@ class _Judge:
 def adapter_fingerprint(folder: Path) -> str:
     """SHA-256 over ``adapter_config.json`` and every byte of the weights; raises AdapterError.
 
-    Nothing is sampled: any changed weight changes it. The weights are read anyway to look for NaN, and hashing costs
-    about as much again (1 to 2 GB a second); an unchanged file is not read twice.
+    Nothing is sampled: any changed weight changes it. The weights are read anyway to look for NaN, and hashing takes
+    about a second per gigabyte; an unchanged file is not read twice.
     """
     try:
         config = (folder / CONFIG_NAME).read_bytes()
