@@ -51,20 +51,20 @@ def run_app(
     _clean_flet_variables()
     why_no_window = None
     if not (web or host or port is not None):
-        why_no_window = _no_display() or _no_client() or _open_window(make_main(None), assets_dir)
+        why_no_window = why_no_display() or why_no_client() or _open_window(make_main(None), assets_dir)
         if why_no_window is None:
             return
     # Only now: a window does without the web server's half second.
     from ui.web_server import BrowserView
 
     view = BrowserView(host or DEFAULT_HOST, port)
-    if why_no_window:
-        _say(f"{why_no_window}, so the app opens in the browser view: {view.address}")
-    else:
-        _say(f"The app is at {view.address}")
-    _say("Press Ctrl+C to end it.")
-    _open_browser(view.address)
     with _end_on_signals(view.quit):
+        if why_no_window:
+            _say(f"{why_no_window}, so the app opens in the browser view: {view.address}")
+        else:
+            _say(f"The app is at {view.address}")
+        _say("Press Ctrl+C to end it.")
+        _open_browser(view.address)
         view.serve(make_main(view.quit), assets_dir)
 
 
@@ -76,7 +76,8 @@ def _clean_flet_variables() -> None:
     os.environ.setdefault("FLET_DESKTOP_FLAVOR", "light" if sys.platform == "linux" else "full")
 
 
-def _no_display() -> str | None:
+def why_no_display() -> str | None:
+    """A sentence where no window can be shown on this machine; None = it can."""
     if sys.platform != "linux":
         return None
     if os.environ.get("WAYLAND_DISPLAY"):
@@ -86,13 +87,13 @@ def _no_display() -> str | None:
     return None if os.environ.get("DISPLAY") else "No display found"
 
 
-def _no_client() -> str | None:
+def why_no_client() -> str | None:
     """Fetch the window's program where it is not here yet; a sentence where that fails."""
     import flet_desktop.version
 
     flavor = os.environ["FLET_DESKTOP_FLAVOR"]
     name = f"flet-desktop-{flavor}-{flet_desktop.version.version}"
-    if os.environ.get("FLET_VIEW_PATH") or (Path.home() / ".flet" / "client" / name).is_dir():
+    if _holds_client(os.environ.get("FLET_VIEW_PATH")) or (Path.home() / ".flet" / "client" / name).is_dir():
         return None
     # In a process of its own: the download has no time limit, and a thread could not be stopped.
     fetch = f"import socket; socket.setdefaulttimeout({CONNECT_SECONDS})\n"
@@ -110,6 +111,13 @@ def _no_client() -> str | None:
     except (subprocess.SubprocessError, OSError):
         return "The program that draws the window could not be downloaded"
     return None
+
+
+def _holds_client(folder: str | None) -> bool:
+    """Whether the user keeps the window's program in ``folder``, as on a machine that cannot download it."""
+    return folder is not None and any(
+        found for name in ("flet", "flet.exe", "*.app") for found in Path(folder).glob(name)
+    )
 
 
 def _open_window(main: Main, assets_dir: Path) -> str | None:
@@ -165,11 +173,13 @@ def _tell(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
 
 
 async def _close_window(window: asyncio.Future[None], pages: list[ft.Page]) -> None:
-    for page in pages:
-        page.run_task(page.window.destroy)
+    closing = [asyncio.ensure_future(page.window.destroy()) for page in pages]  # type: ignore[no-untyped-call]
     await asyncio.wait({window}, timeout=WINDOW_CLOSING_SECONDS)
     if not window.done():
         _kill_other_programs()
+    await asyncio.wait({window}, timeout=WINDOW_CLOSING_SECONDS)
+    # A window that is gone cannot say that it has closed.
+    await asyncio.gather(*closing, return_exceptions=True)
 
 
 def _kill_other_programs() -> None:

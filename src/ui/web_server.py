@@ -92,7 +92,9 @@ class BrowserView:
             timeout_graceful_shutdown=CLOSING_SECONDS,
         )
         self._server = _Server(config)
-        if not self._ended:
+        if self._ended:
+            self._socket.close()
+        else:
             self._server.run(sockets=[self._socket])
 
     def quit(self) -> None:

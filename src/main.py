@@ -1,0 +1,226 @@
+"""The command line: parse, wire the parts together, start one of them.
+
+What only some commands need is imported by those: ``--help`` and the app's first screen must not wait for it.
+"""
+
+import sys
+from contextlib import closing
+from dataclasses import replace
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from errors import PlaygroundError, SettingsError
+from helpers import command_output as output
+from helpers.app_paths import assets_dir
+from helpers.command_options import DataDir, Demo, WorkspaceChoice, in_workspace, with_setting_options
+from helpers.local_inference import DEFAULT_PRESET, Dtype, FinishReason, GenerationRequest, Quantization
+
+if TYPE_CHECKING:
+    from helpers.workspace import Workspace
+
+INTERRUPTED = 130
+NO_LIMIT = sys.maxsize
+
+app = typer.Typer(
+    help="Chat with your fine-tune on your own machine and see whether it worked. Without a command, the app opens.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+runs = typer.Typer(help="List, add and show training runs.", no_args_is_help=True)
+datasets = typer.Typer(help="List and add datasets.", no_args_is_help=True)
+app.add_typer(runs, name="runs")
+app.add_typer(datasets, name="datasets")
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder with adapter_config.json.")]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="Its name in the list.")]
+BaseModel = Annotated[
+    str | None, typer.Option(metavar="M", help="A Hugging Face id or a folder, instead of the recorded one.")
+]
+
+
+def print_version(wanted: bool) -> None:
+    """The installed version, on stdout."""
+    if wanted:
+        print(f"adapter-playground {installed_version('adapter-playground')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def open_app(
+    ctx: typer.Context,
+    demo: Demo = False,
+    web: Annotated[bool, typer.Option("--web", help="Open in the browser instead of a window.")] = False,
+    host: Annotated[
+        str | None, typer.Option(metavar="H", help="Serve the browser view on this address. Default: 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="P", min=0, max=65535, help="Serve the browser view on this port.")
+    ] = None,
+    data_dir: DataDir = None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Open the app, unless a command follows."""
+    ctx.obj = WorkspaceChoice(demo, data_dir)
+    if ctx.invoked_subcommand is not None:
+        if web or host is not None or port is not None:
+            raise typer.BadParameter("--web, --host and --port belong to the app, not to a command.")
+        return
+    from helpers.local_inference.worker import ModelProcess
+    from helpers.workspace import open_workspace
+    from ui.app_services import AppServices
+    from ui.app_shell import make_app
+    from ui.launch import run_app
+
+    with open_workspace(data_dir, demo=demo) as workspace, closing(ModelProcess()) as model_process:
+        services = AppServices(workspace.database, workspace.folder, model_process, workspace.demo)
+        run_app(
+            lambda quit: make_app(replace(services, quit=quit)),
+            assets_dir=assets_dir(),
+            web=web,
+            host=host,
+            port=port,
+        )
+
+
+@runs.command("list")
+@in_workspace
+def list_runs(workspace: "Workspace", as_json: bool) -> None:
+    """List the training runs, newest first."""
+    from db import training_runs
+
+    with workspace.database.read_scope() as session:
+        output.print_runs(training_runs.list_recent(session, limit=NO_LIMIT), as_json=as_json)
+
+
+@runs.command("add")
+@in_workspace
+def add_run(folder: Folder, workspace: "Workspace", as_json: bool, name: Name = None) -> None:
+    """Add one adapter folder as a run."""
+    from helpers.run_import import add_adapter_folder
+
+    output.print_runs([add_adapter_folder(workspace.database, folder, name)], as_json=as_json)
+
+
+@runs.command("scan")
+@in_workspace
+def scan_runs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Searched with everything below it.")],
+    workspace: "Workspace",
+    as_json: bool,
+) -> None:
+    """Search a folder for adapters and add those that are not in the list."""
+    from helpers.run_import import register_found, scan_for_adapters
+
+    scan = scan_for_adapters(folder)
+    output.note_skipped(scan.skipped)
+    output.print_runs(register_found(workspace.database, scan.found), as_json=as_json, empty="No new adapters found.")
+
+
+@runs.command("show")
+@in_workspace
+def show_run(
+    run: Annotated[str, typer.Argument(metavar="ID", help="The number or name of a run.")],
+    workspace: "Workspace",
+    as_json: bool,
+) -> None:
+    """Show one run with its settings, checkpoints and numbers."""
+    from db import training_runs
+
+    with workspace.database.read_scope() as session:
+        found = training_runs.find_by_name_or_id_or_raise(session, run)
+        checkpoints = training_runs.list_checkpoints(session, found.id)
+        output.print_run(found, checkpoints, training_runs.list_metrics(session, found.id), as_json=as_json)
+
+
+@datasets.command("list")
+@in_workspace
+def list_datasets(workspace: "Workspace", as_json: bool) -> None:
+    """List the datasets, newest first."""
+    from db.datasets import list_all
+
+    with workspace.database.read_scope() as session:
+        output.print_datasets(list_all(session), as_json=as_json)
+
+
+@datasets.command("add")
+@in_workspace
+def add_dataset(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, JSONL, CSV or Parquet.")],
+    workspace: "Workspace",
+    as_json: bool,
+    name: Name = None,
+) -> None:
+    """Add a file of examples as a dataset."""
+    from helpers.dataset_import import import_dataset
+
+    imported = import_dataset(workspace.database, file, name)
+    output.note_skipped(imported.skipped.items())
+    output.print_datasets([imported.dataset], as_json=as_json)
+
+
+@app.command()
+@in_workspace
+def check(adapter: Folder, workspace: "Workspace", as_json: bool, base_model: BaseModel = None) -> None:
+    """Examine an adapter folder without loading a model."""
+    from helpers.adapter_validation import validate_adapter
+    from helpers.model_choice import base_model_locations
+
+    with workspace.database.read_scope() as session:
+        locations = base_model_locations(session)
+    report = validate_adapter(adapter, base_model, locations)
+    output.print_report(report, as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+@in_workspace
+@with_setting_options
+def generate(
+    *,
+    run: Annotated[str | None, typer.Option(metavar="ID", help="The number or name of a run, or “latest”.")] = None,
+    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="An adapter folder.")] = None,
+    no_adapter: Annotated[bool, typer.Option("--no-adapter", help="Let the base model answer alone.")] = False,
+    base_model: BaseModel = None,
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="The prompt; “-” reads it from standard input.")],
+    system_prompt: Annotated[str, typer.Option(metavar="TEXT", help="Instructions before the prompt.")] = "",
+    preset: Annotated[
+        str, typer.Option(metavar="P", help="Deterministic, Balanced, Creative, or one of your own.")
+    ] = DEFAULT_PRESET,
+    dtype: Annotated[Dtype, typer.Option(help="The numbers to compute with.")] = Dtype.AUTO,
+    quantization: Annotated[Quantization, typer.Option(help="How the weights are held.")] = Quantization.AUTO,
+    changes: dict[str, Any],
+    workspace: "Workspace",
+    as_json: bool,
+) -> None:
+    """Answer one prompt on standard output."""
+    from helpers import command_generate as answering
+    from helpers.model_choice import choose_model
+
+    with workspace.database.read_scope() as session:
+        settings = answering.settings_for(session, preset, changes)
+        model = choose_model(session, run=run, adapter=adapter, use_adapter=not no_adapter, base_model=base_model)
+    messages = answering.messages_for(answering.read_prompt(prompt), system_prompt)
+    request = GenerationRequest(replace(model, dtype=dtype, quantization=quantization), messages, settings)
+    if answering.print_answer(request, as_json=as_json).finish_reason is FinishReason.STOPPED:
+        raise typer.Exit(INTERRUPTED)
+
+
+def run() -> None:
+    """The command ``adapter-playground``. Exit code 0 = done, 1 = failed with a message, 2 = wrong usage."""
+    output.use_safe_encoding()
+    try:
+        app()
+    except PlaygroundError as error:
+        output.print_error(error)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
+
+
+if __name__ == "__main__":
+    run()
