@@ -56,7 +56,7 @@ def test_a_base_of_more_or_fewer_layers(bench: Bench, tmp_path: Path, layers: in
     found(bench.check(other), "layers_differ", Severity.ERROR, *facts)
 
 
-@pytest.mark.filterwarnings("ignore:The following rank_pattern keys")
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")
 def test_experts_that_the_base_stores_under_other_names_are_no_alarm(tmp_path: Path) -> None:
     base = build_tiny_base(tmp_path / "base", "mixtral", num_local_experts=2)
     adapter = build_tiny_adapter(base, tmp_path / "adapter", target_modules="all-linear", tokenizer=True)
