@@ -185,7 +185,7 @@ def read_base_config(path: Path, name: str | None = None) -> BaseSummary:
 
     Raises ModelError for a folder without a readable ``config.json`` of a model.
     """
-    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+    if _is_file(path / "adapter_config.json") and not _is_file(path / "config.json"):
         raise ModelError(f"“{path}” holds an adapter, not a base model.", "Pick the model it was trained on.")
     config = read_json_object(path / "config.json")
     if not isinstance(config.get("model_type"), str):
@@ -236,7 +236,7 @@ def _quantization(config: Mapping[str, Any]) -> str | None:
 
 def _weights_size(folder: Path) -> int:
     for pattern in ("*.safetensors", "pytorch_model*.bin"):
-        sizes = [file.stat().st_size for file in folder.glob(pattern) if file.is_file()]
+        sizes = [file.stat().st_size for file in folder.glob(pattern) if _is_file(file)]
         if sizes:
             return sum(sizes)
     return 0
@@ -271,14 +271,16 @@ def _find_in_cache(name: str, cache_dir: Path | None) -> Path | None:
     from huggingface_hub.file_download import repo_folder_name
 
     cache = Path(cache_dir or constants.HF_HUB_CACHE)
-    main = try_to_load_from_cache(name, "config.json", cache_dir=cache)
-    if isinstance(main, str) and _is_complete(Path(main).parent):
-        return Path(main).parent
-    snapshots = cache / repo_folder_name(repo_id=name, repo_type="model") / "snapshots"
-    if not _is_folder(snapshots):
+    try:
+        main = try_to_load_from_cache(name, "config.json", cache_dir=cache)
+        if isinstance(main, str) and _is_complete(Path(main).parent):
+            return Path(main).parent
+        snapshots = cache / repo_folder_name(repo_id=name, repo_type="model") / "snapshots"
+        complete = [snapshot for snapshot in snapshots.iterdir() if _is_complete(snapshot)]
+        return max(complete, key=lambda snapshot: snapshot.stat().st_mtime, default=None)
+    except OSError:
+        # No cache, or one that this account may not read: the model counts as not here.
         return None
-    complete = [snapshot for snapshot in snapshots.iterdir() if _is_complete(snapshot)]
-    return max(complete, key=lambda snapshot: snapshot.stat().st_mtime, default=None)
 
 
 def _is_complete(folder: Path) -> bool:

@@ -1,17 +1,19 @@
 """``adapter_config.json``: read, checked, and reduced to what the doctor needs."""
 
 import importlib.metadata
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helpers.adapter_doctor.bounded_json import read_json
 from helpers.adapter_doctor.findings import Finding, error, info, some_of, warning
 from helpers.adapter_doctor.peft_facts import LORA_FIELDS, PEFT_TYPES, PROMPT_LEARNING
 
+_MOST_BYTES = 32 << 20
 _LORA_DEFAULT_RANK = 8
+_LARGEST_NUMBER = 10**300
 _OTHER_TASKS = {
     "SEQ_2_SEQ_LM": "encoder-decoder models",
     "SEQ_CLS": "sequence classification",
@@ -50,11 +52,9 @@ class AdapterConfig:
 def read_adapter_config(path: Path) -> tuple[AdapterConfig | None, list[Finding]]:
     """Read and check the config; None = it cannot be used, and a finding says why. Raises OSError."""
     try:
-        raw = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as failure:
-        size = path.stat().st_size
-        why = f"it is not readable JSON ({failure})" if size else "it is empty (0 bytes)"
-        return None, [_damaged(path, why)]
+        raw = read_json(path, _MOST_BYTES)
+    except ValueError as failure:
+        return None, [_damaged(path, str(failure))]
     if not isinstance(raw, dict):
         return None, [_damaged(path, "it holds no JSON object")]
     peft_type = raw.get("peft_type")
@@ -105,7 +105,10 @@ def _whole(value: Any) -> int | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    # Beyond this, an integer has no float.
+    return abs(value) < _LARGEST_NUMBER if isinstance(value, int) else math.isfinite(value)
 
 
 def _is_names(value: Any) -> bool:

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.adapter_doctor.findings import Finding, error, info, some_of, warning
+from helpers.adapter_doctor.findings import Finding, count_of, error, info, some_of, warning
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -100,7 +100,8 @@ def reading_failed(path: Path, failure: OSError) -> Finding:
 def _not_an_adapter(folder: Path, names: set[str]) -> Finding:
     saved = checkpoints(folder)
     if saved:
-        message = f"“{folder}” is a training run's folder: it holds {len(saved)} checkpoints, but no final adapter."
+        held = count_of(len(saved), "checkpoint")
+        message = f"“{folder}” is a training run's folder: it holds {held}, but no final adapter."
         return error("checkpoint_parent", message, f"Pick a checkpoint. The latest is “{saved[-1]}”.")
     inside = [path for path in _subfolders(folder) if _is_there(path / CONFIG_NAME)]
     if inside:
@@ -181,7 +182,7 @@ def _checkpoint_infos(folder: Path, names: set[str]) -> list[Finding]:
         steps = [path.name.removeprefix("checkpoint-") for path in checkpoints(folder)]
         if steps:
             listed = ", ".join(steps[:8]) + (" …" if len(steps) > 8 else "")
-            message = f"The run also saved {len(steps)} checkpoints, at steps {listed}."
+            message = f"The run also saved {count_of(len(steps), 'checkpoint')}: step {listed}."
             findings.append(info("run_checkpoints", message, "Pick one to see how the run went on its way."))
     return findings
 

@@ -12,7 +12,7 @@ from helpers.adapter_doctor.base_shapes import (
     leaf,
     tail,
 )
-from helpers.adapter_doctor.findings import Finding, Severity, error, info, some_of, warning
+from helpers.adapter_doctor.findings import Finding, Severity, count_of, error, info, some_of, warning
 from helpers.adapter_doctor.module_shapes import AdaptedModule, Shape, adapted_modules
 from helpers.adapter_doctor.peft_facts import RESHAPING_FIELDS, parse_key
 from helpers.base_models import BaseSummary
@@ -71,8 +71,8 @@ def _absent_modules(config: AdapterConfig, modules: list[AdaptedModule], shapes:
     renamed = base.has_experts or base.is_composite or config.switched_on("target_parameters")
     if renamed and len(absent) < len(modules):
         message = (
-            f"{len(absent)} modules that the adapter changes, such as {some_of(absent, 1)}, are stored under other "
-            f"names in “{base.name}”: whether they fit shows only when it is loaded."
+            f"“{base.name}” stores {count_of(len(absent), 'module')} that the adapter changes under other names, "
+            f"such as {some_of(absent, 1)}: whether they fit shows only when it is loaded."
         )
         return [info("modules_not_compared", message, "Nothing to do.")]
     leaves = sorted({leaf(name) for name in absent})
@@ -108,7 +108,8 @@ def _other_shapes(
         )
     else:
         start = f"The adapter was trained on a model of other shapes than “{base.name}”"
-    message = f"{start}: {len(wrong)} modules do not fit, such as “{name}” ({held} against {_words(expected)})."
+    count = count_of(len(wrong), "module")
+    message = f"{start}. It does not fit {count}, such as “{name}” ({held} against {_words(expected)})."
     return [error("shapes_differ", message, _right_base(config, base))]
 
 
@@ -190,15 +191,15 @@ def _uncovered_modules(config: AdapterConfig, modules: list[AdaptedModule], shap
     if min(layer_number(module) or 0 for module in lacking) > last:
         message = _layers_message(last, base, "smaller")
         return [error("layers_differ", message, _right_base(config, base))]
-    message = (
-        f"The adapter has no weights for {len(lacking)} modules that its config names, such as {some_of(lacking)}."
-    )
+    count = count_of(len(lacking), "module")
+    message = f"The adapter has no weights for {count} that its config names, such as {some_of(lacking)}."
     return [error("weights_incomplete", message, "Save or copy the adapter again; it is not whole.")]
 
 
 def _layers_message(last: int, base: BaseSummary, size: str) -> str:
+    held = count_of(last + 1, "layer")
     return (
-        f"The adapter has weights for {last + 1} layers, but the base “{base.name}” has {base.num_layers}: "
+        f"The adapter has weights for {held}, but the base “{base.name}” has {base.num_layers}: "
         f"it was trained on a {size} model."
     )
 

@@ -10,6 +10,8 @@ from errors import AdapterError
 from helpers.base_models import BaseSource, BaseSummary
 
 SHORT_FINGERPRINT_LENGTH = 12
+_LONGEST_NAME = 200
+_LONGEST_TEXT = 2000
 
 
 class Severity(StrEnum):
@@ -39,17 +41,23 @@ class Finding:
 
 def error(code: str, message: str, hint: str) -> Finding:
     """A finding that stops the adapter from being used."""
-    return Finding(Severity.ERROR, code, message, hint)
+    return Finding(Severity.ERROR, code, _printable(message), _printable(hint))
 
 
 def warning(code: str, message: str, hint: str) -> Finding:
     """A finding that may change the answers."""
-    return Finding(Severity.WARNING, code, message, hint)
+    return Finding(Severity.WARNING, code, _printable(message), _printable(hint))
 
 
 def info(code: str, message: str, hint: str) -> Finding:
     """A finding that explains."""
-    return Finding(Severity.INFO, code, message, hint)
+    return Finding(Severity.INFO, code, _printable(message), _printable(hint))
+
+
+def _printable(text: str) -> str:
+    # Names come from files of strangers: no control sequence reaches a terminal, no half surrogate pair an encoder.
+    short = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} …"
+    return "".join(mark if mark.isprintable() else "\ufffd" for mark in short)
 
 
 @dataclass(frozen=True)
@@ -143,8 +151,13 @@ def short_fingerprint(fingerprint: str) -> str:
     return fingerprint[:SHORT_FINGERPRINT_LENGTH]
 
 
+def count_of(number: int, noun: str) -> str:
+    """ "1 module", "2 modules"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def some_of(names: Iterable[str], shown: int = 3) -> str:
     """A few quoted names and how many there are besides: “a”, “b” and 5 more."""
     listed = list(names)
-    quoted = ", ".join(f"“{name}”" for name in listed[:shown])
+    quoted = ", ".join(f"“{name[:_LONGEST_NAME]}”" for name in listed[:shown])
     return quoted if len(listed) <= shown else f"{quoted} and {len(listed) - shown} more"

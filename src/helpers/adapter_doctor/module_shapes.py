@@ -68,13 +68,13 @@ def _lokr(name: str, held: Mapping[str, Shape]) -> AdaptedModule:
     # The change is the Kronecker product of w1 and w2: sizes multiply.
     left = held.get("lokr_w1") or _joined(held.get("lokr_w1_a"), held.get("lokr_w1_b"))
     right = held.get("lokr_w2") or _joined(held.get("lokr_w2_a"), held.get("lokr_w2_b"))
-    if left is None or right is None:
+    if left is None or right is None or len(left) != 2 or len(right) != 2:
         return AdaptedModule(name, None, None)
     return AdaptedModule(name, left[0] * right[0], left[1] * right[1])
 
 
 def _joined(left: Shape | None, right: Shape | None) -> Shape | None:
-    return (left[0], right[1]) if left and right else None
+    return (left[0], right[-1]) if left and right else None
 
 
 def _at(shape: Shape | None, place: int) -> int | None:

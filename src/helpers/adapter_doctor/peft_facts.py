@@ -5,6 +5,7 @@ Tests compare the names with the installed PEFT.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 PEFT_TYPES = frozenset(
     str.split("""
@@ -58,6 +59,7 @@ class AdapterKey:
     is_bias: bool = False
 
 
+@lru_cache(maxsize=8192)
 def parse_key(name: str) -> AdapterKey | None:
     """Take a tensor name apart; None = of a form that the doctor does not judge."""
     match = _KEY.fullmatch(name)

@@ -1,14 +1,15 @@
 """Tokenizer and chat template: where they come from, and whether they speak the base's vocabulary."""
 
 import filecmp
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helpers.adapter_doctor.bounded_json import read_json
 from helpers.adapter_doctor.findings import Finding, error, info, warning
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+_MOST_BYTES = 256 << 20
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 
@@ -33,8 +34,8 @@ def has_chat_template(folder: Path | None) -> bool:
     if any(_is_there(folder / name) for name in _TEMPLATE_FILES):
         return True
     try:
-        settings = json.loads((folder / "tokenizer_config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        settings = read_json(folder / "tokenizer_config.json", _MOST_BYTES)
+    except (OSError, ValueError):
         return False
     return isinstance(settings, dict) and bool(settings.get("chat_template"))
 
@@ -112,13 +113,13 @@ def _vocabulary(own: Path, base: Path | None, rows: int | None, rows_are_saved: 
 def _read(path: Path) -> tuple[dict[str, int] | None, str | None]:
     """Token numbers by token, and what is wrong with the file; None = there is no such file, or nothing is."""
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path, _MOST_BYTES)
     except FileNotFoundError:
         return None, None
     except OSError as failure:
         return None, failure.strerror or str(failure)
-    except (ValueError, RecursionError) as failure:
-        return None, f"it is not readable JSON ({failure})"
+    except ValueError as failure:
+        return None, str(failure)
     model = document.get("model") if isinstance(document, dict) else None
     table = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(table, list):

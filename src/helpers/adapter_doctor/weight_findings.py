@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.adapter_doctor.adapter_config import AdapterConfig
-from helpers.adapter_doctor.findings import Finding, error, some_of, warning
+from helpers.adapter_doctor.findings import Finding, count_of, error, some_of, warning
 from helpers.adapter_doctor.peft_facts import RESHAPING_FIELDS, STARTS_WITHOUT_EFFECT, parse_key
 from helpers.adapter_doctor.weight_scan import TensorValues, WeightScan, scan_weights
 from helpers.safetensors_header import Damage, SafetensorsDamagedError
@@ -52,9 +52,8 @@ def check_weights(config: AdapterConfig, scan: WeightScan) -> list[Finding]:
         return wrong_kind
     not_gathered = [name for name, shape in scan.header.shapes.items() if 0 in shape]
     if not_gathered:
-        message = (
-            f"{len(not_gathered)} tensors are of size 0 ({some_of(not_gathered)}): their weights were not saved."
-        )
+        held = count_of(len(not_gathered), "tensor")
+        message = f"The file holds {held} of size 0, such as {some_of(not_gathered)}: their weights were not saved."
         hint = "Under DeepSpeed ZeRO-3 or FSDP, gather the weights before saving; then save the adapter again."
         return [error("weights_not_gathered", message, hint)]
     return [*_without_partner(names), *_ranks(config, scan), *_untrained(config, scan.values)]
@@ -100,7 +99,7 @@ def _without_partner(names: list[str]) -> list[Finding]:
     alone = sorted(module for module, held in parts.items() if any((a in held) != (b in held) for a, b in pairs))
     if not alone:
         return []
-    message = f"{len(alone)} modules have only one of their two LoRA matrices: {some_of(alone)}."
+    message = f"One of the two LoRA matrices is missing in {count_of(len(alone), 'module')}: {some_of(alone)}."
     return [error("weights_incomplete", message, _AGAIN)]
 
 
@@ -122,7 +121,7 @@ def _ranks(config: AdapterConfig, scan: WeightScan) -> list[Finding]:
     module, (expected, held) = next(iter(wrong.items()))
     message = (
         f"adapter_config.json says rank {expected}, but the weights have rank {held} "
-        f"in {len(wrong)} modules, such as “{module}”."
+        f"in {count_of(len(wrong), 'module')}, such as “{module}”."
     )
     hint = f"Set “r” to {held} if the weights are right, or copy config and weights from the same training output."
     return [error("rank_differs", message, hint)]

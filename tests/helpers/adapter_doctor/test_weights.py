@@ -113,13 +113,13 @@ def test_a_rank_pattern_that_would_never_end_is_not_run(bench: Bench) -> None:
 
 def test_half_of_a_lora_pair(bench: Bench) -> None:
     bench.edit_weights(lambda name, tensor: None if "1.mlp.up_proj.lora_B" in name else tensor)
-    found(bench.check(), "weights_incomplete", Severity.ERROR, "1 modules", "layers.1.mlp.up_proj")
+    found(bench.check(), "weights_incomplete", Severity.ERROR, "missing in 1 module: ", "layers.1.mlp.up_proj")
 
 
 def test_modules_without_weights(bench: Bench) -> None:
     bench.edit_weights(lambda name, tensor: None if "0.mlp.up_proj" in name else tensor)
     found(
-        bench.check(), "weights_incomplete", Severity.ERROR, "1 modules that its config names", "layers.0.mlp.up_proj"
+        bench.check(), "weights_incomplete", Severity.ERROR, "1 module that its config names", "layers.0.mlp.up_proj"
     )
 
 
