@@ -169,6 +169,12 @@ class ChatTokenizer:
             self.stop_texts = (marker.group(),)
         self.stop_ids = frozenset(ids)
 
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that structure a conversation and are not part of an answer's text."""
+        added = self.tokenizer.added_tokens_decoder
+        return frozenset(self.tokenizer.all_special_ids) | {key for key, token in added.items() if token.special}
+
     def render(self, messages: Sequence[ChatMessage]) -> RenderedChat:
         """The prompt for the next answer; raises PromptError where the template refuses the conversation."""
         if self.chat_format.template is None:

@@ -62,6 +62,11 @@ class BaseModelCache:
     def __contains__(self, key: BaseKey) -> bool:
         return key in self._bases
 
+    @property
+    def loaded(self) -> tuple[LoadedBase, ...]:
+        """The bases in memory, the least recently used first."""
+        return tuple(self._bases.values())
+
     def find_or_load(
         self,
         key: BaseKey,

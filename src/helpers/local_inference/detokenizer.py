@@ -3,8 +3,9 @@
 from collections.abc import Callable, Collection
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# A character is at most four bytes of UTF-8, so at most three tokens can wait for their rest.
-_MOST_WAITING_TOKENS = 3
+# A character is at most four bytes of UTF-8, so at most three tokens can wait for its rest.
+_MOST_TOKENS_OF_A_BROKEN_CHARACTER = 3
+_MOST_TOKENS_WITHOUT_TEXT = 8
 
 
 class IncrementalDetokenizer:
@@ -21,6 +22,7 @@ class IncrementalDetokenizer:
         self._tail: list[int] = []
         self._settled = 0
         self._settled_text = ""
+        self._broken = 0
 
     def push(self, token_id: int) -> str:
         """The text that became whole with this token, possibly empty."""
@@ -28,9 +30,10 @@ class IncrementalDetokenizer:
             return ""
         self._tail.append(token_id)
         text = self._decode(self._tail)
-        waiting = len(self._tail) - self._settled
-        if text.endswith(_REPLACEMENT) and waiting <= _MOST_WAITING_TOKENS:
+        self._broken = self._broken + 1 if text.endswith(_REPLACEMENT) else 0
+        if 0 < self._broken <= _MOST_TOKENS_OF_A_BROKEN_CHARACTER:
             return ""
+        self._broken = 0
         return self._settle(text)
 
     def finish(self) -> str:
@@ -42,7 +45,7 @@ class IncrementalDetokenizer:
     def _settle(self, text: str) -> str:
         if text == self._settled_text:
             # No text yet, such as a blank at the very start: it counts together with the next token.
-            del self._tail[self._settled + _MOST_WAITING_TOKENS :]
+            del self._tail[self._settled + _MOST_TOKENS_WITHOUT_TEXT :]
             return ""
         if text.startswith(self._settled_text):
             new = text[len(self._settled_text) :]

@@ -164,7 +164,7 @@ class _Answer:
     settings: GenerationSettings
     should_stop: Callable[[], bool]
     _pieces: list[str] = field(default_factory=list)
-    _new_tokens: int = 0
+    _token_ids: list[int] = field(default_factory=list)
 
     def stream(self) -> Iterator[GenerationEvent]:
         chat, chat_tokenizer = self.prompt.chat, self.prompt.model.chat
@@ -172,7 +172,7 @@ class _Answer:
         tokenizer = chat_tokenizer.tokenizer
         detokenizer = IncrementalDetokenizer(
             lambda ids: tokenizer.decode(ids, clean_up_tokenization_spaces=False),
-            tokenizer.all_special_ids,
+            chat_tokenizer.special_ids,
         )
         started = time.perf_counter()
         first = last = None
@@ -186,7 +186,7 @@ class _Answer:
                 continue
             last = time.perf_counter()
             first = first or last
-            self._new_tokens += 1
+            self._token_ids.append(step)
             if step in chat_tokenizer.stop_ids:
                 reason = FinishReason.STOP
                 break
@@ -204,13 +204,14 @@ class _Answer:
                 text="".join(self._pieces),
                 finish_reason=reason,
                 prompt_tokens=len(chat.token_ids),
-                new_tokens=self._new_tokens,
+                new_tokens=len(self._token_ids),
                 seconds=seconds,
                 time_to_first_token=first - started if first is not None else seconds,
-                tokens_per_second=(self._new_tokens - 1) / decoding if decoding > 0 else 0.0,
+                tokens_per_second=(len(self._token_ids) - 1) / decoding if decoding > 0 else 0.0,
                 seed=self.settings.seed or 0,
                 settings=self.settings,
                 model=self.active.description,
+                token_ids=tuple(self._token_ids),
             )
         )
 
@@ -230,4 +231,4 @@ class _Answer:
     def _show(self, text: str) -> Iterator[TextDelta]:
         if text:
             self._pieces.append(text)
-            yield TextDelta(text, self._new_tokens)
+            yield TextDelta(text, len(self._token_ids))

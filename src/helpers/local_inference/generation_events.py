@@ -55,7 +55,10 @@ class RenderedPrompt:
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """One finished answer. Times in seconds; ``tokens_per_second`` counts decoding after the first token."""
+    """One finished answer. Times in seconds; ``tokens_per_second`` counts decoding after the first token.
+
+    ``token_ids`` are the answer's ids as the model chose them, with the stop id where it ended by one.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -67,6 +70,7 @@ class GenerationResult:
     seed: int
     settings: GenerationSettings
     model: LoadedModel
+    token_ids: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``generate --json`` prints."""

@@ -142,8 +142,13 @@ class ModelProcess:
     @property
     def is_running(self) -> bool:
         """True while a process lives."""
+        return self.pid is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None where none runs."""
         child = self._child
-        return child is not None and child.alive
+        return child.pid if child is not None and child.alive else None
 
     def close(self) -> None:
         """End the process for good; may be called again."""
@@ -192,6 +197,10 @@ class _Child:
     @property
     def alive(self) -> bool:
         return not self._ended and self._process.is_alive()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
 
     def submit(self, request: GenerationRequest) -> GenerationHandle:
         handle = GenerationHandle(self._stop)

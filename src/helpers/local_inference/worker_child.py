@@ -202,8 +202,10 @@ def _start_engine() -> "Engine":
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(psutil.cpu_count(logical=False) or usable, usable)))
+    if "OMP_NUM_THREADS" not in os.environ:
+        # Hyperthreads share the units that matrix products need.
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, min(psutil.cpu_count(logical=False) or usable, usable)))
     return Engine()
 
 

@@ -1,0 +1,142 @@
+"""What bounds and ends an answer, and what is asked before one is begun."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine_requests import request_for, result_of
+from errors import EmptyPromptError, ModelError, PromptTooLongError
+from helpers.local_inference import (
+    ChatMessage,
+    FinishReason,
+    GenerationRequest,
+    ModelReady,
+    ModelSelection,
+    PromptProcessed,
+    PromptRequest,
+    TextDelta,
+)
+from helpers.local_inference.engine import Engine
+from tiny_models import build_tiny_base
+
+
+@pytest.fixture(scope="module")
+def short_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose context holds 64 tokens."""
+    return build_tiny_base(tmp_path_factory.mktemp("short"), max_position_embeddings=64)
+
+
+def stop_after(asked: int) -> Iterator[bool]:
+    yield from [False] * asked
+    while True:
+        yield True
+
+
+@pytest.mark.parametrize("prompt", ["", "   \n\t "])
+def test_an_empty_prompt_is_refused_before_anything_is_loaded(prompt: str, base: Path, engine: Engine) -> None:
+    with pytest.raises(EmptyPromptError):
+        list(engine.stream(request_for(base, prompt=prompt)))
+    assert engine.bases.loads == 0
+
+
+@pytest.mark.parametrize("roles", [(), ("user", "assistant"), ("system",)])
+def test_a_conversation_without_a_question_at_its_end_is_refused(
+    roles: tuple[str, ...], base: Path, engine: Engine
+) -> None:
+    messages = tuple(ChatMessage(role, "Ahoy") for role in roles)  # type: ignore[arg-type]
+    request = GenerationRequest(ModelSelection(str(base)), messages, request_for(base).settings)
+    with pytest.raises(EmptyPromptError):
+        list(engine.stream(request))
+
+
+def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(short_base: Path, engine: Engine) -> None:
+    request = request_for(short_base, prompt="Say hello to the sailor. " * 30)
+    tokens = engine.render(PromptRequest(request.model, request.messages)).token_count
+    with pytest.raises(PromptTooLongError) as caught:
+        list(engine.stream(request))
+    assert str(tokens) in caught.value.message and "64" in caught.value.message
+    assert engine.bases.loads == 0
+
+
+def test_the_context_bounds_the_answer(short_base: Path, engine: Engine) -> None:
+    result = result_of(engine.stream(request_for(short_base, max_new_tokens=1000, repetition_penalty=1.3)))
+    assert result.finish_reason is FinishReason.LENGTH
+    assert result.prompt_tokens + result.new_tokens == 64
+
+
+def test_the_last_token_may_be_the_end_of_the_turn(base: Path, tmp_path: Path, engine: Engine) -> None:
+    free = result_of(engine.stream(request_for(base)))
+    result = result_of(engine.stream(request_for(base, max_new_tokens=5)))
+    assert result.finish_reason is FinishReason.LENGTH and result.new_tokens == 5
+    assert result.token_ids == free.token_ids[:5]
+
+
+def test_a_stop_sequence_ends_the_answer_and_is_not_shown(base: Path, adapter: Path, engine: Engine) -> None:
+    free = result_of(engine.stream(request_for(base, adapter)))
+    stop = free.text[4:7]
+    events = list(engine.stream(request_for(base, adapter, stop=(stop,))))
+    result = result_of(events)
+    assert result.finish_reason is FinishReason.STOP
+    assert result.text == free.text[: free.text.index(stop)]
+    assert result.text == "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert result.new_tokens < free.new_tokens
+
+
+def test_prompt_progress_is_told_in_tokens(base: Path, engine: Engine) -> None:
+    request = request_for(base, prompt="Say hello to the sailor. " * 60)
+    progress = [event for event in engine.stream(request) if isinstance(event, PromptProcessed)]
+    done = [event.done_tokens for event in progress]
+    assert len(done) > 2 and done == sorted(done)
+    assert done[-1] == progress[-1].total_tokens
+
+
+def test_stopping_in_the_prompt_ends_without_text(base: Path, engine: Engine) -> None:
+    request = request_for(base, prompt="Say hello to the sailor. " * 40)
+    list(engine.stream(request_for(base)))
+    asked = stop_after(2)
+    events = list(engine.stream(request, lambda: next(asked)))
+    assert sum(isinstance(event, PromptProcessed) for event in events) == 1
+    result = result_of(events)
+    assert result.finish_reason is FinishReason.STOPPED and result.text == "" and result.new_tokens == 0
+
+
+def test_stopping_while_the_weights_load_ends_the_loading(base: Path, engine: Engine) -> None:
+    asked = stop_after(3)
+    events = list(engine.stream(request_for(base), lambda: next(asked)))
+    assert result_of(events).finish_reason is FinishReason.STOPPED
+    assert not any(isinstance(event, ModelReady) for event in events)
+    assert engine.bases.loaded == ()
+    assert result_of(engine.stream(request_for(base))).new_tokens > 0
+
+
+def test_an_answer_that_nobody_reads_to_its_end_leaves_the_engine_usable(
+    base: Path, adapter: Path, engine: Engine
+) -> None:
+    expected = result_of(engine.stream(request_for(base, adapter))).token_ids
+    for event in engine.stream(request_for(base, adapter)):
+        if isinstance(event, TextDelta):
+            assert not torch.is_inference_mode_enabled()
+            break
+    assert result_of(engine.stream(request_for(base, adapter))).token_ids == expected
+
+
+def test_statistics_count_tokens_and_time(base: Path, engine: Engine) -> None:
+    result = result_of(engine.stream(request_for(base)))
+    assert result.new_tokens == len(result.token_ids) == 24
+    assert 0 < result.time_to_first_token < result.seconds
+    assert result.tokens_per_second == pytest.approx(23 / (result.seconds - result.time_to_first_token), rel=0.2)
+    document = result.to_json()
+    assert document["model"]["quantization_reason"] and document["model"]["versions"]["torch"] == torch.__version__
+    assert document["model"]["context_length"] == 100_000
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_a_model_that_computes_no_numbers_is_an_error(temperature: float, base: Path, engine: Engine) -> None:
+    result_of(engine.stream(request_for(base)))
+    weight = engine.bases.loaded[0].model.get_output_embeddings().weight
+    with torch.no_grad():
+        weight[7] = float("nan")
+    with pytest.raises(ModelError, match="NaN"):
+        list(engine.stream(request_for(base, temperature=temperature)))
