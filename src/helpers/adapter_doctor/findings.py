@@ -1,5 +1,6 @@
 """What the adapter doctor says: findings, the adapter's summary, and the report that joins them."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -12,6 +13,9 @@ from helpers.base_models import BaseSource, BaseSummary
 SHORT_FINGERPRINT_LENGTH = 12
 _LONGEST_NAME = 200
 _LONGEST_TEXT = 2000
+# Names come from files of strangers: no command reaches a terminal, no half surrogate pair an encoder, and nothing
+# turns the direction of writing.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Severity(StrEnum):
@@ -55,9 +59,8 @@ def info(code: str, message: str, hint: str) -> Finding:
 
 
 def _printable(text: str) -> str:
-    # Names come from files of strangers: no control sequence reaches a terminal, no half surrogate pair an encoder.
     short = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} …"
-    return "".join(mark if mark.isprintable() else "\ufffd" for mark in short)
+    return _UNPRINTABLE.sub("\ufffd", short)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A pickle is a list of instructions. Listing them (pickletools) executes nothing;
 compared with the few that saved tensors need. Whatever this says, the engine reads such files with weights_only=True.
 """
 
+import io
 import pickletools
 import re
 import zipfile
@@ -12,7 +13,8 @@ from typing import IO
 
 from helpers.adapter_doctor.findings import Finding, error, some_of, warning
 
-_MOST_BYTES = 64 << 20
+# A whole copy in memory: an instruction may claim to hold petabytes, and reading a file would try to make room.
+_MOST_BYTES = 16 << 20
 _MOST_PICKLES = 5
 # What torch.save writes for tensors: torch/_tensor.py, torch/_utils.py, torch/serialization.py.
 _HARMLESS = re.compile(
@@ -31,15 +33,17 @@ def examine_pickle(path: Path) -> list[Finding]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                inner = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
-                if len(inner) != 1 or archive.getinfo(inner[0]).file_size > _MOST_BYTES:
+                inner = [entry for entry in archive.infolist() if f"/{entry.filename}".endswith("/data.pkl")]
+                # PyTorch compresses nothing.
+                plain = [entry for entry in inner if entry.compress_type == zipfile.ZIP_STORED]
+                if len(inner) != 1 or not plain or plain[0].file_size > _MOST_BYTES:
                     return [_damaged(path, "it is a zip archive, but not one of PyTorch")]
-                with archive.open(inner[0]) as stream:
-                    named = _named_objects(stream, 1)
+                with archive.open(plain[0]) as stream:
+                    named = _named_objects(io.BytesIO(stream.read(_MOST_BYTES)), 1)
         else:
             # Before PyTorch 1.6: several pickles one after another, then raw bytes.
             with path.open("rb") as stream:
-                named = _named_objects(stream, _MOST_PICKLES)
+                named = _named_objects(io.BytesIO(stream.read(_MOST_BYTES)), _MOST_PICKLES)
     except (ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as failure:
         return [_damaged(path, f"it is not a whole PyTorch file ({failure})")]
     dangerous = sorted({name.replace(" ", ".") for name in named if not _HARMLESS.fullmatch(name)})

@@ -1,5 +1,6 @@
 """Pickled weights are looked at without running them."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ def test_a_pickle_that_would_run_code_is_named_and_not_run(bench: Bench, zipped:
 def test_a_damaged_pickle(bench: Bench, content: bytes) -> None:
     as_pickle(bench).write_bytes(content)
     found(bench.check(), "weights_damaged", Severity.ERROR, "adapter_model.bin")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_that_pytorch_did_not_write(bench: Bench, method: int) -> None:
+    path = as_pickle(bench)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("archive/data.pkl" if method else "notes.txt", b"\x80\x02}.")
+    found(bench.check(), "weights_damaged", Severity.ERROR, "zip archive", "not one of PyTorch")
 
 
 def test_an_empty_pickle(bench: Bench) -> None:
