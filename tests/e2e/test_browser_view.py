@@ -3,25 +3,19 @@
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
-from e2e.app_driver import WAIT_MS, find_browser, launched_browser
+from e2e.app_driver import WAIT_MS
+from launched_app import launched_app
 
 TESTS = Path(__file__).resolve().parents[1]
 EXPECTED = {"notocoloremoji", "notosans", "notosanssc", "notosanskr", "notosansarabic", "notosansthai"}
 UNKNOWN_TO_NOTO = "Could not find a set of Noto fonts"
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome found; set CHROMIUM_PATH"),
-]
 
 
 def families(fonts: Counter[str]) -> set[str]:
@@ -33,32 +27,29 @@ def draw_frames(page: Page, count: int) -> None:
         page.evaluate("new Promise(requestAnimationFrame)")
 
 
-def test_all_scripts_are_drawn_from_fonts_of_this_machine_and_each_is_asked_for_once(tmp_path: Path) -> None:
-    options = json.dumps({"web": True, "port": 0})
+def test_all_scripts_are_drawn_from_fonts_of_this_machine_and_each_is_asked_for_once(
+    browser: Browser, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(TESTS / "stand_in_app.py"), json.dumps({"web": True, "port": 0})]
     variables = {**os.environ, "PYTHONPATH": str(TESTS.parent / "src"), "BROWSER": "true"}
-    app = subprocess.Popen(
-        [sys.executable, str(TESTS / "stand_in_app.py"), options], env=variables, stdout=subprocess.PIPE, text=True
-    )
     fonts: Counter[str] = Counter()
     hosts: Counter[str] = Counter()
     complaints: list[str] = []
-    with app, launched_browser() as browser:
-        assert app.stdout is not None
-        address = re.search(r"http://\S+", app.stdout.readline())
-        assert address is not None
+    with launched_app(command, tmp_path, variables) as app:
+        address = app.address()
         page = browser.new_page()
         page.on("response", lambda response: hosts.update([response.url.split("/")[2]]))
         page.on("response", lambda response: fonts.update(re.findall(r"/fonts/(noto.*)", response.url)))
         page.on("console", lambda message: complaints.append(message.text))
-        page.goto(address[0])
+        page.goto(address)
         page.wait_for_selector("flt-semantics-placeholder", state="attached", timeout=WAIT_MS)
         deadline = time.monotonic() + WAIT_MS / 1000
         while not families(fonts) >= EXPECTED and time.monotonic() < deadline:
             draw_frames(page, 1)
         # Time enough for an endless repetition to show.
         draw_frames(page, 60)
-        app.terminate()
+        page.context.close()
     assert families(fonts) >= EXPECTED
     assert set(fonts.values()) == {1}
-    assert set(hosts) == {address[0].split("/")[2]}
+    assert set(hosts) == {address.split("/")[2]}
     assert not [text for text in complaints if UNKNOWN_TO_NOTO in text or "Failed to load font" in text]

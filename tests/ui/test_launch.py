@@ -6,15 +6,12 @@ the real one is downloaded and needs a screen.
 
 import json
 import os
-import re
 import signal
 import socket
 import stat
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,59 +20,24 @@ import httpx
 import psutil
 import pytest
 
+from launched_app import LaunchedApp, launched_app
 from ui import launch
 from ui.web_server import USUAL_PORT
 
 TESTS = Path(__file__).resolve().parents[1]
 SOURCE = TESTS.parent / "src"
-PROMPT_SECONDS = 5
 ENDING_SIGNALS = [
     number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 ]
 unix_only = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in window speaks over a Unix socket")
 
 
-class Launched:
-    """The launcher as a running process; ``lines`` is what it has printed so far."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self.lines: list[str] = []
-
-    def wait_for(self, words: str) -> str:
-        """Read on until a line has ``words``; fails with the output when the process ends before."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if words in line:
-                return line
-        raise AssertionError(f"it ended before it said {words!r}: {self.lines}")
-
-    def address(self) -> str:
-        """The address it prints."""
-        found = re.search(r"http://\S+", self.wait_for("http://"))
-        assert found is not None
-        return found[0]
-
-    def end(self, number: int) -> str:
-        """Send a signal; all its output once it has ended, which must be soon, well and without a stack trace."""
-        self.process.send_signal(number)
-        return self.ended()
-
-    def ended(self) -> str:
-        rest, _ = self.process.communicate(timeout=PROMPT_SECONDS)
-        output = "".join(self.lines) + rest
-        assert self.process.returncode == 0, output
-        assert "Traceback" not in output
-        return output
-
-
-@contextmanager
-def launched(folder: Path, environment: dict[str, str] | None = None, **options: Any) -> Iterator[Launched]:
+def launched(
+    folder: Path, environment: dict[str, str] | None = None, **options: Any
+) -> AbstractContextManager[LaunchedApp]:
     """The stand-in app, started in ``folder`` on a machine without display and without the window's program."""
-    variables = {
-        name: value for name, value in os.environ.items() if not name.startswith(("DISPLAY", "WAYLAND", "FLET"))
-    }
+    hidden = ("DISPLAY", "WAYLAND", "FLET")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     variables |= {
         "PYTHONPATH": str(SOURCE),
         "HOME": str(folder),
@@ -84,19 +46,7 @@ def launched(folder: Path, environment: dict[str, str] | None = None, **options:
         "FLET_CLIENT_URL": "http://127.0.0.1:9/client",
         **(environment or {}),
     }
-    process = subprocess.Popen(
-        [sys.executable, str(TESTS / "stand_in_app.py"), json.dumps(options)],
-        cwd=folder,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        try:
-            yield Launched(process)
-        finally:
-            process.kill()
+    return launched_app([sys.executable, str(TESTS / "stand_in_app.py"), json.dumps(options)], folder, variables)
 
 
 def write_program(path: Path, text: str) -> None:
