@@ -6,7 +6,8 @@ Flutter draws on a canvas; what can be found and clicked is the accessibility tr
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -68,29 +69,6 @@ class AppPage:
         app.see("Adapter Playground")
         return app
 
-    def find(self, words: str | re.Pattern[str]) -> Locator:
-        """Everything that shows ``words`` as its text or label."""
-        pattern = words if isinstance(words, re.Pattern) else re.compile(re.escape(words))
-        text = self.page.locator("flt-semantics").filter(has_text=pattern)
-        label = self.page.get_by_label(pattern)
-        return text.or_(label)
-
-    def see(self, words: str | re.Pattern[str]) -> None:
-        """Wait until ``words`` are on screen."""
-        self.find(words).first.wait_for(state="attached")
-
-    def sees(self, words: str | re.Pattern[str]) -> bool:
-        """Whether ``words`` are on screen now."""
-        return self.find(words).count() > 0
-
-    def see_no_more(self, words: str | re.Pattern[str]) -> None:
-        """Wait until ``words`` are gone."""
-        self.page.wait_for_function(
-            "([source, flags]) => !new RegExp(source, flags).test(document.querySelector('flt-semantics-host')"
-            "?.innerText + [...document.querySelectorAll('[aria-label]')].map(e => e.ariaLabel).join('\\n'))",
-            arg=[words.pattern if isinstance(words, re.Pattern) else re.escape(words), ""],
-        )
-
     def button(self, name: str | re.Pattern[str]) -> Locator:
         """A button by its label or tooltip."""
         named = self.page.get_by_role("button", name=name)
@@ -102,15 +80,68 @@ class AppPage:
         """Press a button."""
         self.button(name).dispatch_event("click")
 
+    def press(self, target: Locator) -> None:
+        """Click where a person would: Flet's dropdowns and menus listen to the pointer alone."""
+        target.wait_for(state="attached")
+        box = target.bounding_box()
+        assert box is not None
+        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def open_menu(self, label: str) -> None:
+        """Open a dropdown."""
+        self.press(self.page.get_by_role("button", name=label).first)
+
+    def option(self, words: str | re.Pattern[str]) -> Locator:
+        """An entry of the open dropdown or menu."""
+        entry = self.page.get_by_role("button", name=words).or_(self.page.get_by_role("menuitem", name=words))
+        return entry.last
+
+    def choose(self, label: str, words: str | re.Pattern[str]) -> None:
+        """Open a dropdown and take an entry."""
+        self.open_menu(label)
+        self.press(self.option(words))
+
     def field(self, label: str) -> Locator:
         """A text field by its label."""
-        return self.page.locator(f"input[aria-label^={label!r}], textarea[aria-label^={label!r}]").first
+        own = f'input[aria-label^="{label}"], textarea[aria-label^="{label}"]'
+        around = f'[aria-label^="{label}"] input, [aria-label^="{label}"] textarea'
+        return self.page.locator(f"{own}, {around}").last
 
     def type(self, label: str, text: str) -> None:
         """Put ``text`` into a field as a person does: focus it, then type."""
         self.field(label).focus()
         self.page.keyboard.press("Control+A")
         self.page.keyboard.type(text)
+
+    def value(self, label: str) -> str:
+        """What stands in a field."""
+        return self.field(label).input_value()
+
+    def words(self) -> str:
+        """Everything on screen, as text."""
+        texts: str = self.page.evaluate(
+            "[...document.querySelectorAll('flt-semantics')].filter(e => !e.querySelector('flt-semantics'))"
+            ".map(e => [e.ariaLabel, e.innerText, e.querySelector('input,textarea')?.value]"
+            ".filter(Boolean).join(' '))"
+            ".concat([...document.querySelectorAll('[aria-label]')].map(e => e.ariaLabel)).join('\\n')"
+        )
+        return texts
+
+    def wait_until(self, condition: Callable[[str], bool], what: str, seconds: float = WAIT_MS / 1000) -> None:
+        """Wait until ``condition`` holds for the words on screen."""
+        deadline = time.monotonic() + seconds
+        while not condition(self.words()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited {seconds:.0f} s for {what}; on screen:\n{self.words()}")
+            self.page.wait_for_timeout(50)
+
+    def see(self, words: str) -> None:
+        """Wait until ``words`` are on screen."""
+        self.wait_until(lambda screen: words in screen, f"“{words}”")
+
+    def see_no_more(self, words: str) -> None:
+        """Wait until ``words`` are gone."""
+        self.wait_until(lambda screen: words not in screen, f"“{words}” to go")
 
     def screenshot(self, path: str) -> None:
         """The window as a PNG."""

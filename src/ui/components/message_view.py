@@ -66,6 +66,9 @@ def BubbleMessage(
         bgcolor=ft.Colors.PRIMARY_CONTAINER if mine else ft.Colors.SURFACE_CONTAINER_HIGH,
         border_radius=ft.BorderRadius(16, 16, 16 if mine else 4, 4 if mine else 16),
         padding=ft.Padding.symmetric(horizontal=16, vertical=12),
+        # At most the row's width, but no wider than the text.
+        expand=True,
+        expand_loose=True,
     )
     below = _user_buttons(message, actions, busy, set_editing) if mine else _footer(message, actions, busy)
     return ft.Row(
@@ -73,7 +76,7 @@ def BubbleMessage(
             ft.Container(
                 width=width,
                 content=ft.Column(
-                    [ft.Row([bubble], wrap=True, alignment=_side(mine)), below],
+                    [ft.Row([bubble], alignment=_side(mine)), below],
                     spacing=2,
                     tight=True,
                     horizontal_alignment=ft.CrossAxisAlignment.END if mine else ft.CrossAxisAlignment.START,
@@ -196,7 +199,7 @@ def _footer(message: Message, actions: MessageActions, busy: bool, spread: bool 
         buttons.append(icon_button(ft.Icons.INFO_OUTLINE, "What made this answer", actions.explain))
     return ft.Row(
         [
-            ft.Row(facts, wrap=True, spacing=theme.SPACE_S, run_spacing=2, expand=spread),
+            ft.Row(facts, wrap=True, spacing=theme.SPACE_S, run_spacing=2, expand=True if spread else None),
             ft.Row(buttons, spacing=0, tight=True),
         ],
         spacing=theme.SPACE_S,
