@@ -1,35 +1,43 @@
 """Which run and base model answer, and whether the adapter was found fit to."""
 
+import asyncio
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import flet as ft
 
-from db import settings, training_runs
+from db import settings
 from db.database import Database
-from db.models import RunStatus, TrainingRun
 from errors import NotFoundError
 from helpers.adapter_validation import Finding, ValidationReport, validate_adapter
-from helpers.base_models import resolve_base_model
+from helpers.base_models import BaseSource
 from helpers.local_inference import Dtype, ModelSelection, Quantization
+from helpers.model_choice import BASE_MODEL_LOCATIONS_KEY, base_model_locations
 from helpers.run_import import add_adapter_folder
 from ui.background_tasks import Notify, run_blocking
+from ui.inference.run_options import RunOption, find_latest_usable, find_run_or_raise, list_run_options
+
+log = logging.getLogger(__name__)
 
 DEFAULT_BASE_MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct-bnb-4bit"
 IDLE_STATUS = "Select a completed training run to load for inference."
 VALIDATING_STATUS = "Validating adapter..."
 READY_STATUS = "Adapter validated. Ready for inference."
-RECENT_RUNS = 100
-LOCATIONS_KEY = "base_model_locations"
 QUANTIZATION_KEY = "quantization"
 
-FolderSignature = frozenset[tuple[str, int, int]]
+FolderSignature = frozenset[tuple[str, int, int, int]]
 
-_WRONG_BASE_CODES = {"base_unknown", "base_missing", "base_not_on_disk", "base_other_machine"}
+_MISSING_BASE_CODES = {
+    "base_unknown",
+    "base_not_found",
+    "base_not_downloaded",
+    "base_without_weights",
+    "base_damaged",
+}
 
 
 class ChoicePhase(StrEnum):
@@ -41,21 +49,11 @@ class ChoicePhase(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
-class RunOption:
-    """A run as the dropdown lists it. ``blocked`` says why it cannot be chosen; empty = it can."""
-
-    id: int
-    name: str
-    status: RunStatus
-    blocked: str
-    label: str
-
-
 @ft.observable
 @dataclass(eq=False)
 class ModelChoiceState:
     """The choice and its validation. ``base_model`` is what the field shows; ``report`` is None until validated.
+    ``run_name`` is empty before a choice.
 
     ``notify`` gets one line for a snackbar; ``on_ready`` is called each time an adapter was found fit.
     """
@@ -65,6 +63,7 @@ class ModelChoiceState:
     on_ready: Callable[[], None] = lambda: None
     runs: list[RunOption] = field(default_factory=list)
     run_id: int | None = None
+    run_name: str = ""
     base_model: str = DEFAULT_BASE_MODEL
     adapter_path: str | None = None
     run_path: str | None = None
@@ -78,38 +77,43 @@ class ModelChoiceState:
     def __post_init__(self) -> None:
         self._ticket = 0
         self._checked: FolderSignature | None = None
+        # Records are read one after the other, so that the run clicked last is the one that stays.
+        self._reading = asyncio.Lock()
 
     async def load(self) -> None:
         """Read the remembered choices and the recent runs."""
-        self.quantization = Quantization(await run_blocking(self._read_setting, QUANTIZATION_KEY, "auto"))
-        self.locations = await run_blocking(self._read_setting, LOCATIONS_KEY, {})
+        self.quantization = await run_blocking(self._read_quantization)
+        self.locations = await run_blocking(self._read_locations)
         await self.refresh_runs()
 
     async def refresh_runs(self) -> None:
         """Read the recent runs again, newest first."""
-        self.runs = await run_blocking(self._read_runs)
+        self.runs = await run_blocking(list_run_options, self.database)
 
     async def select_run(self, run_id: int) -> None:
         """Choose a completed run and validate it; any other run only says why it cannot be chosen."""
-        option = next((run for run in self.runs if run.id == run_id), None)
-        if option is not None and option.blocked:
-            self.notify(f"“{option.name}” cannot be used. {option.blocked}")
+        async with self._reading:
+            # Read again: training may have ended, or the folder gone, since the list was drawn.
+            run, blocked = await run_blocking(find_run_or_raise, self.database, run_id)
+            if not blocked:
+                self.run_id, self.run_name = run.id, run.name
+                self.base_model = run.base_model or self.base_model
+                self.adapter_path = run.adapter_path
+                self.run_path = run.output_dir
+        if blocked:
+            self.notify(f"“{run.name}” cannot be used. {blocked}")
+            await self.refresh_runs()
             return
-        run = await run_blocking(self._read_run, run_id)
-        self.run_id = run.id
-        self.base_model = run.base_model or self.base_model
-        self.adapter_path = run.adapter_path
-        self.run_path = run.output_dir
         await self.validate()
 
     async def use_latest_run(self) -> None:
-        """Choose the newest completed run that can be used."""
+        """Choose the completed run that finished last and can be used."""
         await self.refresh_runs()
-        latest = next((run for run in self.runs if not run.blocked), None)
+        latest = await run_blocking(find_latest_usable, self.database)
         if latest is None:
             self.notify("There is no completed run yet. Add an adapter folder, or finish a training run first.")
             return
-        await self.select_run(latest.id)
+        await self.select_run(latest)
 
     async def change_base_model(self, name: str) -> None:
         """Use another base; validates again when an adapter is chosen."""
@@ -122,37 +126,45 @@ class ModelChoiceState:
 
     async def add_adapter_folder(self, folder: str) -> None:
         """Record a folder that is in no run, and choose it. Raises AdapterError when it holds no adapter."""
-        run = await run_blocking(add_adapter_folder, self.database, Path(folder).expanduser())
+        run = await run_blocking(add_adapter_folder, self.database, _typed_path(folder))
         await self.refresh_runs()
         await self.select_run(run.id)
 
     async def locate_base_model(self, folder: str) -> None:
         """Remember where the recorded base lies on this machine, and validate again. Raises NotFoundError."""
-        path = Path(folder).expanduser()
+        path = _typed_path(folder)
         if not (path / "config.json").is_file():
             raise NotFoundError(
                 f"{path} holds no config.json.",
                 "Choose the folder that has the base model's config.json and weights.",
             )
-        self.locations = {**self.locations, self.base_model: str(path)}
-        await run_blocking(self._write_setting, LOCATIONS_KEY, dict(self.locations))
+        self.locations = await run_blocking(self._remember_location, self.base_model, str(path))
         await self.validate()
 
     async def choose_quantization(self, quantization: Quantization) -> None:
         """How the base is held from the next load on; remembered."""
         self.quantization = quantization
-        await run_blocking(self._write_setting, QUANTIZATION_KEY, str(quantization))
+        await run_blocking(self._write_quantization, quantization)
 
     async def validate(self) -> bool:
         """Run the static checks; False when they found an error or another choice was made meanwhile."""
+        self._ticket += 1
+        ticket = self._ticket
         if self.adapter_path is None:
             self._fail("This run has no adapter folder.", "Choose another run, or add the adapter's folder.")
             return False
-        self._ticket += 1
-        ticket = self._ticket
         self.phase, self.status, self.hint, self.report = ChoicePhase.VALIDATING, VALIDATING_STATUS, "", None
-        signature = await run_blocking(_signature, self.adapter_path)
-        report = await run_blocking(validate_adapter, Path(self.adapter_path), self.base_model, self.locations)
+        examined = False
+        try:
+            signature, report = await run_blocking(
+                _examine, self.adapter_path, self.base_model, dict(self.locations), self.run_path
+            )
+            examined = True
+        finally:
+            # Whatever happens, the spinner ends; the cause itself goes on to the handler's guard.
+            if not examined and ticket == self._ticket:
+                self.phase, self.status = ChoicePhase.FAILED, "The adapter could not be examined."
+                self.hint = "Choose the run again; the log has the details."
         if ticket != self._ticket:
             return False
         self._checked = signature
@@ -162,20 +174,20 @@ class ModelChoiceState:
         """Whether the adapter that was validated still lies there; reads the weights again only if they changed."""
         if self.phase is not ChoicePhase.READY or self.adapter_path is None:
             return False
-        unchanged = self._checked is not None and self._checked == await run_blocking(_signature, self.adapter_path)
+        ticket = self._ticket
+        signature = await run_blocking(_signature, self.adapter_path)
+        if ticket != self._ticket:
+            return False
+        unchanged = signature is not None and signature == self._checked
         return unchanged or await self.validate()
 
     @property
-    def run_name(self) -> str:
-        """The chosen run's name; empty before a choice."""
-        return next((run.name for run in self.runs if run.id == self.run_id), "")
-
-    @property
     def selection(self) -> ModelSelection:
-        """What the engine is asked for."""
-        base = resolve_base_model(self.base_model, self.locations)
+        """What the engine is asked for: the base and adapter that were validated."""
+        base = self.report.base if self.report is not None else None
+        located = self.report is not None and self.report.base_source is BaseSource.LOCATED
         return ModelSelection(
-            base_model=str(base.path) if base.source == "located" else self.base_model,
+            base_model=str(base.path) if base is not None and located else self.base_model,
             adapter_path=self.adapter_path,
             run_path=self.run_path,
             quantization=self.quantization,
@@ -184,8 +196,11 @@ class ModelChoiceState:
 
     @property
     def base_is_missing(self) -> bool:
-        """True when the recorded base is what keeps the adapter from being used."""
-        return self.report is not None and any(finding.code in _WRONG_BASE_CODES for finding in self.report.findings)
+        """True when the base is not here or not whole, or the folder that was located for it does not fit."""
+        if self.report is None:
+            return False
+        wrongly_located = self.report.base_source is BaseSource.LOCATED and not self.report.ok
+        return wrongly_located or any(finding.code in _MISSING_BASE_CODES for finding in self.report.findings)
 
     @property
     def remarks(self) -> list[Finding]:
@@ -206,52 +221,50 @@ class ModelChoiceState:
         self.phase, self.status, self.hint = ChoicePhase.FAILED, message, hint
         self.notify(f"{message} {hint}".strip())
 
-    def _read_setting(self, key: str, default: Any) -> Any:
+    def _read_quantization(self) -> Quantization:
         with self.database.read_scope() as session:
-            return settings.get(session, key, default)
+            stored = settings.get(session, QUANTIZATION_KEY, Quantization.AUTO)
+        try:
+            return Quantization(stored)
+        except ValueError:
+            log.warning("the remembered quantisation %r is not known to this version; using auto", stored)
+            return Quantization.AUTO
 
-    def _write_setting(self, key: str, value: Any) -> None:
+    def _write_quantization(self, quantization: Quantization) -> None:
         with self.database.session_scope() as session:
-            settings.set(session, key, value)
+            settings.set(session, QUANTIZATION_KEY, str(quantization))
 
-    def _read_run(self, run_id: int) -> TrainingRun:
+    def _read_locations(self) -> Mapping[str, str]:
         with self.database.read_scope() as session:
-            return training_runs.find_or_raise(session, run_id)
+            return base_model_locations(session)
 
-    def _read_runs(self) -> list[RunOption]:
-        with self.database.read_scope() as session:
-            return [_option(run) for run in training_runs.list_recent(session, limit=RECENT_RUNS)]
-
-
-def _option(run: TrainingRun) -> RunOption:
-    when = (run.finished_at or run.created_at).astimezone().strftime("%b %d")
-    rank = run.hyperparameters.get("r") or run.hyperparameters.get("lora_r") or run.hyperparameters.get("rank")
-    shown = [run.name, f"r{rank}" if rank else "", when]
-    blocked = _why_blocked(run)
-    if blocked:
-        shown = [run.name, str(run.status.value) if run.status is not RunStatus.COMPLETED else "not usable", when]
-    return RunOption(run.id, run.name, run.status, blocked, " · ".join(part for part in shown if part))
+    def _remember_location(self, base_model: str, folder: str) -> Mapping[str, str]:
+        # Read and written in one go: another window may have located another base since this one was opened.
+        with self.database.session_scope() as session:
+            locations = {**base_model_locations(session), base_model: folder}
+            settings.set(session, BASE_MODEL_LOCATIONS_KEY, locations)
+        return locations
 
 
-def _why_blocked(run: TrainingRun) -> str:
-    match run.status:
-        case RunStatus.PENDING:
-            return "It has not started yet."
-        case RunStatus.RUNNING:
-            return "It is still training."
-        case RunStatus.FAILED:
-            return f"It failed. {run.error or ''}".strip()
-    if not run.adapter_path:
-        return "It recorded no adapter folder."
-    if not Path(run.adapter_path).is_dir():
-        return f"Its adapter folder is gone: {run.adapter_path}"
-    return ""
+def _typed_path(text: str) -> Path:
+    # os.path's form leaves an unknown "~someone" as it is, where Path.expanduser raises.
+    return Path(os.path.abspath(os.path.expanduser(text)))
+
+
+def _examine(
+    folder: str, base_model: str, locations: Mapping[str, str], run_path: str | None
+) -> tuple[FolderSignature | None, ValidationReport]:
+    # The signature first: files that change while they are examined are then examined again.
+    signature = _signature(folder)
+    within = Path(run_path) if run_path else None
+    return signature, validate_adapter(Path(folder), base_model, locations, within=within)
 
 
 def _signature(folder: str) -> FolderSignature | None:
     """Names, sizes and times of the folder's files; None when it cannot be read."""
     try:
-        files = [entry for entry in os.scandir(folder) if entry.is_file()]
-        return frozenset((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in files)
+        with os.scandir(folder) as entries:
+            files = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
     except OSError:
         return None
+    return frozenset((name, found.st_size, found.st_mtime_ns, found.st_ctime_ns) for name, found in files)
