@@ -42,7 +42,13 @@ def folder_fingerprint(folder: Path) -> str:
     return repr(entries)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error of a library, which often adds paragraphs of advice."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def _download(name: str, report: LoadingReport, weights: bool) -> Path:
+    import httpx2  # The HTTP client of huggingface_hub, whose connection errors come through as they are.
     from huggingface_hub import snapshot_download
 
     if not weights and (cached := _cached_text_files(name)):
@@ -54,10 +60,10 @@ def _download(name: str, report: LoadingReport, weights: bool) -> Path:
     total = sum(size for file, size in files if file in wanted)
     try:
         folder = snapshot_download(name, allow_patterns=wanted, tqdm_class=_reporting_bar(name, total, report))
-    except OSError as error:
+    except (OSError, httpx2.HTTPError) as error:
         raise ModelNotFoundError(
-            f"The download of “{name}” broke off: {error}.",
-            "Check network and free disk space; it goes on from there.",
+            f"The download of “{name}” broke off: {first_line(error)}",
+            "Check network and free disk space; the next try goes on from there.",
         ) from error
     return Path(folder)
 
@@ -71,7 +77,7 @@ def _cached_text_files(name: str) -> Path | None:
 
 def _files_on_hub(name: str) -> list[tuple[str, int]]:
     """Top-level files of the repository with their sizes in bytes."""
-    import httpx2  # The HTTP client of huggingface_hub, whose connection errors come through as they are.
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
@@ -94,7 +100,7 @@ def _files_on_hub(name: str) -> list[tuple[str, int]]:
         ) from None
     except (httpx2.HTTPError, HfHubHTTPError, OSError) as error:
         raise ModelNotFoundError(
-            f"The base model “{name}” is not on this machine, and Hugging Face cannot be reached ({error}).",
+            f"The base model “{name}” is not here, and Hugging Face cannot be reached: {first_line(error)}.",
             "Connect to the network, or choose “Locate base model…” and pick its folder.",
         ) from error
     return [(file.rfilename, file.size or 0) for file in info.siblings or [] if "/" not in file.rfilename]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import helpers.local_inference.model_libraries as libraries
+from errors import ModelLoadError
 from helpers.local_inference.adapter_files import AdapterFolder, read_adapter_folder
 from helpers.local_inference.base_model_cache import BaseModelCache
 from helpers.local_inference.base_model_files import LoadingReport
@@ -114,9 +115,21 @@ class Engine:
             raise LoadingStopped
         attached = loaded.adapters.attached
         forward = self.bases.activate(key, adapter)
+        _require_known_tokens(prompt, loaded.model)
         was_loaded = was_loaded or loaded.adapters.attached > attached
         description = _describe(request, prompt, adapter, choice, self._device.kind)
         return ActiveModel(forward, loaded.model, description, was_loaded)
+
+
+def _require_known_tokens(prompt: PreparedPrompt, model: Any) -> None:
+    rows, highest = model.get_input_embeddings().weight.shape[0], max(prompt.chat.token_ids, default=0)
+    if highest >= rows:
+        raise ModelLoadError(
+            f"The tokenizer of the {prompt.model.chat.chat_format.tokenizer_source} uses token {highest}, "
+            f"but the model has only {rows} token embeddings.",
+            "Save the adapter together with its trained embeddings, or use the base model's tokenizer.",
+            "Tokenizer and model do not belong together",
+        )
 
 
 @dataclass(frozen=True)

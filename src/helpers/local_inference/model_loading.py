@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import ModelLoadError, OutOfMemoryError
-from helpers.local_inference.base_model_files import LoadingReport
+from helpers.local_inference.base_model_files import LoadingReport, first_line
 from helpers.local_inference.generation_events import ModelLoading
 from helpers.local_inference.quantization_policy import Device, WeightsChoice, torch_dtype
 from helpers.local_inference.requests import Quantization
@@ -46,6 +46,8 @@ def load_base_model(
         "local_files_only": True,
         "trust_remote_code": False,
         "output_loading_info": True,
+        # They are refused below by name; transformers itself would only point to its log.
+        "ignore_mismatched_sizes": True,
     }
     if device.kind != "cpu" or choice.quantization is not Quantization.NONE:
         options["device_map"] = {"": device.kind}
@@ -53,18 +55,40 @@ def load_base_model(
         options["quantization_config"] = _bitsandbytes_config(choice)
     with _load_errors_in_words(folder), _reported_progress(report, should_stop, size_bytes):
         model, info = AutoModelForCausalLM.from_pretrained(folder, **options)  # type: ignore[misc]
-        if info["missing_keys"]:
-            missing = sorted(info["missing_keys"])
-            raise ModelLoadError(
-                f"“{folder}” lacks {len(missing)} weights of the model: {', '.join(missing[:5])}.",
-                "Download the base model again.",
-            )
+        _require_every_weight(folder, info)
         if vocabulary_rows is not None and vocabulary_rows != model.get_input_embeddings().weight.shape[0]:
             # The adapter brings the new rows, so their first values do not matter.
             model.resize_token_embeddings(vocabulary_rows, mean_resizing=False)
+    if device.kind == "cpu":
+        _keep_bitsandbytes_to_shapes_it_can_pack(model)
     model.eval()
     model.requires_grad_(False)
     return model
+
+
+def _require_every_weight(folder: Path, info: dict[str, Any]) -> None:
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched:
+        name, stored, expected = mismatched[0]
+        raise ModelLoadError(
+            f"{len(mismatched)} weights in “{folder}” have another shape than its config.json says: "
+            f"{name} is {list(stored)} and should be {list(expected)}.",
+            "Download the base model again, so that config and weights belong together.",
+        )
+    missing = sorted(set(info["missing_keys"]))
+    if missing:
+        raise ModelLoadError(
+            f"“{folder}” lacks {len(missing)} weights of the model: {', '.join(missing[:5])}.",
+            "Download the base model again.",
+        )
+
+
+def _keep_bitsandbytes_to_shapes_it_can_pack(model: Any) -> None:
+    """Where the CPU has AVX512-BF16, bitsandbytes repacks 4-bit weights in blocks and fails on other shapes."""
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            packable = module.out_features % 32 == 0 and module.in_features % module.weight.quant_state.blocksize == 0
+            module.support_avx512bf16_for_cpu = packable
 
 
 def _bitsandbytes_config(choice: WeightsChoice) -> Any:
@@ -108,20 +132,20 @@ def _load_errors_in_words(what: Path) -> Iterator[None]:
         raise ModelLoadError(f"The weights in “{what}” are damaged: {error}.", damaged) from error
     except ImportError as error:
         raise ModelLoadError(
-            f"Loading “{what}” needs a package that is not installed: {_first_line(error)}",
+            f"Loading “{what}” needs a package that is not installed: {first_line(error)}",
             "Install it, or pick a base model with full weights.",
         ) from error
     except OSError as error:
-        raise ModelLoadError(f"“{what}” cannot be read as a model: {_first_line(error)}", damaged) from error
+        raise ModelLoadError(f"“{what}” cannot be read as a model: {first_line(error)}", damaged) from error
     except RuntimeError as error:
-        raise ModelLoadError(f"Loading “{what}” failed: {_first_line(error)}", damaged) from error
+        raise ModelLoadError(f"Loading “{what}” failed: {first_line(error)}", damaged) from error
     except (ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
             raise ModelLoadError(
                 f"“{what}” needs Python code that comes with the model, and such code is never run here.",
                 "Pick a model that transformers knows by itself.",
             ) from error
-        raise ModelLoadError(f"“{what}” cannot be loaded: {_first_line(error)}", damaged) from error
+        raise ModelLoadError(f"“{what}” cannot be loaded: {first_line(error)}", damaged) from error
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -167,7 +191,3 @@ def _reported_progress(report: LoadingReport, should_stop: Callable[[], bool], s
         yield
     finally:
         transformers_logging.set_tqdm_hook(previous)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
