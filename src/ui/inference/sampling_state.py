@@ -1,6 +1,7 @@
 """How the next answer is sampled: preset, sliders, system prompt."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +9,12 @@ import flet as ft
 
 from db import presets
 from db.database import Database
+from db.models import Preset
 from errors import SettingsError
 from helpers.local_inference import BUILT_IN_PRESETS, DEFAULT_PRESET, GenerationSettings
 from ui.background_tasks import run_blocking
+
+log = logging.getLogger(__name__)
 
 CUSTOM_PRESET = "Custom"
 
@@ -35,8 +39,19 @@ class SamplingState:
         self._preset_ids: dict[str, int] = {}
 
     async def load(self) -> None:
-        """Read the user's own presets."""
-        self.own_presets = await run_blocking(self._read_presets)
+        """Read the user's own presets; one that a newer version saved and this one cannot read is left out."""
+        saved = await run_blocking(self._read_presets)
+        readable: dict[str, GenerationSettings] = {}
+        for preset in saved:
+            try:
+                readable[preset.name] = GenerationSettings.create(**preset.settings)
+            except SettingsError as error:
+                log.warning("the preset %r is left out: %s", preset.name, error)
+        self._preset_ids = {preset.name: preset.id for preset in saved}
+        self.own_presets = readable
+        if self._find(self.preset) != self.settings:
+            # Another window has changed or deleted it.
+            self.preset = CUSTOM_PRESET
 
     @property
     def preset_names(self) -> list[str]:
@@ -50,7 +65,7 @@ class SamplingState:
 
     def choose_preset(self, name: str) -> None:
         """Take over every value of a preset."""
-        found = BUILT_IN_PRESETS.get(name) or self.own_presets.get(name)
+        found = self._find(name)
         if found is not None:
             self.settings = found
             self.preset = name
@@ -64,28 +79,43 @@ class SamplingState:
             self.preset = CUSTOM_PRESET
 
     async def save_preset(self, name: str) -> None:
-        """Keep the current values under ``name``. Raises SettingsError for a name that is taken or empty."""
+        """Keep the current values under ``name``, in place of an own preset that has it. Raises SettingsError for a
+        name that cannot be used.
+        """
         name = name.strip()
-        if not name or name in BUILT_IN_PRESETS or name == CUSTOM_PRESET:
-            raise SettingsError(
-                f"“{name}” is a built-in preset." if name else "The preset has no name.", "Choose another name."
-            )
-        await run_blocking(self._write_preset, name, self.settings)
+        reason = self._why_not_a_name(name)
+        if reason:
+            raise SettingsError(reason, "Choose another name.")
+        kept = self.settings
+        await run_blocking(self._write_preset, name, kept)
         await self.load()
-        self.preset = name
+        if self.settings == kept:
+            self.preset = name
 
     async def delete_preset(self) -> None:
         """Delete the chosen own preset; its values stay on screen as “Custom”."""
         if self.preset_is_own:
-            await run_blocking(self._remove_preset, self._preset_ids[self.preset])
-            self.preset = CUSTOM_PRESET
-            await self.load()
+            try:
+                await run_blocking(self._remove_preset, self._preset_ids[self.preset])
+            finally:
+                # Also where another window was quicker: then the list was out of date.
+                await self.load()
 
-    def _read_presets(self) -> dict[str, GenerationSettings]:
+    def _find(self, name: str) -> GenerationSettings | None:
+        return BUILT_IN_PRESETS.get(name) or self.own_presets.get(name)
+
+    def _why_not_a_name(self, name: str) -> str:
+        if not name:
+            return "The preset has no name."
+        if name.casefold() in {taken.casefold() for taken in (*BUILT_IN_PRESETS, CUSTOM_PRESET)}:
+            return f"“{name}” is a built-in preset."
+        if name in self._preset_ids and name not in self.own_presets:
+            return f"“{name}” was saved by a newer version of the app, which would lose it."
+        return ""
+
+    def _read_presets(self) -> Sequence[Preset]:
         with self.database.read_scope() as session:
-            saved = presets.list_all(session)
-        self._preset_ids = {preset.name: preset.id for preset in saved}
-        return {preset.name: GenerationSettings.create(**preset.settings) for preset in saved}
+            return presets.list_all(session)
 
     def _write_preset(self, name: str, settings: GenerationSettings) -> None:
         with self.database.session_scope() as session:
