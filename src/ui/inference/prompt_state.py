@@ -31,47 +31,58 @@ class PromptState:
     samples: list[SamplePrompt] = field(default_factory=list)
     sample_number: int | None = None
 
+    def __post_init__(self) -> None:
+        self._sample: SamplePrompt | None = None
+
     async def load(self) -> None:
         """Read the saved datasets; the first one is chosen when none is yet."""
         self.datasets = await run_blocking(self._read_datasets)
         known = [dataset.id for dataset in self.datasets]
         if self.dataset_id not in known:
             self.dataset_id = None
+            self._show_samples([])
         if self.dataset_id is None and known:
             await self.choose_dataset(known[0])
 
     async def choose_dataset(self, dataset_id: int) -> None:
-        """Draw sample prompts from this dataset."""
+        """Draw sample prompts from this dataset. Raises NotFoundError when it was deleted meanwhile."""
         self.dataset_id = dataset_id
+        self._show_samples([])
         await self.draw_samples()
 
     async def draw_samples(self) -> None:
         """Five new random prompts."""
-        if self.dataset_id is None:
+        dataset_id = self.dataset_id
+        if dataset_id is None:
             return
-        self.samples = await run_blocking(draw_sample_prompts, self.database, self.dataset_id, SAMPLE_COUNT)
-        self.sample_number = None
+        samples = await run_blocking(draw_sample_prompts, self.database, dataset_id, SAMPLE_COUNT)
+        if dataset_id == self.dataset_id:
+            self._show_samples(samples)
 
     def choose_sample(self, number: int) -> None:
         """Fill the prompt with a sample and show its expected answer."""
         sample = self.samples[number]
-        self.sample_number = number
         self.set_text(sample.prompt)
+        self._sample = sample
+        self.sample_number = number
         self.expected = sample.expected or None
 
     def set_text(self, text: str) -> None:
-        """Put a text into the field."""
-        self.text = text
+        """Put a text of the user's own into the field."""
+        self.typed(text)
         self.version += 1
 
     def typed(self, text: str) -> None:
         """Take in what the user typed; the expected answer belongs to the sample's own text only."""
         self.text = text
-        if self.expected is not None and (
-            self.sample_number is None or text != self.samples[self.sample_number].prompt
-        ):
+        if self._sample is not None and text != self._sample.prompt:
+            self._sample = None
             self.expected = None
             self.sample_number = None
+
+    def _show_samples(self, samples: list[SamplePrompt]) -> None:
+        self.sample_number = None
+        self.samples = samples
 
     def _read_datasets(self) -> list[Dataset]:
         with self.database.read_scope() as session:
