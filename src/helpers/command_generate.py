@@ -26,6 +26,7 @@ from helpers.local_inference import (
     ModelReady,
     TextDelta,
 )
+from helpers.local_inference.prompt_rendering import require_question
 
 
 def read_prompt(prompt: str) -> str:
@@ -60,6 +61,7 @@ def settings_for(session: Session, preset: str | None, changes: dict[str, Any]) 
 
 def print_answer(request: GenerationRequest, *, as_json: bool) -> GenerationResult:
     """Answer ``request`` and print it; the first Ctrl+C ends it with what is there. Raises PlaygroundError."""
+    require_question(request.messages)
     with _stop_on_interrupt() as stopped:
         # Only now: torch takes seconds to load, and a wrong option is reported before.
         from helpers.local_inference.engine import Engine

@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from db import settings, training_runs
 from db.models import RunStatus, TrainingRun
-from errors import AdapterError, ModelError, NotFoundError, SettingsError
+from errors import AdapterError, ModelError, ModelNotFoundError, NotFoundError, SettingsError
 from helpers.adapter_validation import validate_adapter
-from helpers.base_models import BaseSource, resolve_base_model
+from helpers.base_models import BaseSource, missing_base_message, resolve_base_model
 from helpers.local_inference import Dtype, ModelSelection, Quantization
 
 LATEST = "latest"
@@ -96,5 +96,7 @@ def selection_for_adapter(adapter: Path, base_model: str | None, locations: Mapp
 
 def _selection(base: str, adapter: str | None, run_path: str | None, locations: Mapping[str, str]) -> ModelSelection:
     resolved = resolve_base_model(base, locations)
+    if resolved.source is BaseSource.ELSEWHERE:
+        raise ModelNotFoundError(*missing_base_message(base))
     name = str(resolved.path) if resolved.source is BaseSource.LOCATED else base
     return ModelSelection(name, adapter, run_path, Quantization.AUTO, Dtype.AUTO)
