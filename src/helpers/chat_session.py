@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from db.models import MessageStatus as MessageStatus
-from errors import EmptyPromptError, PlaygroundError
+from errors import EmptyPromptError, NotFoundError, PlaygroundError
 from helpers.local_inference import (
     ChatMessage,
     FinishReason,
@@ -142,13 +142,15 @@ class ChatSession:
     def edit(self, message_id: int, text: str, options: AnswerOptions) -> None:
         """Replace a user message and answer from there; the later ones come back with :meth:`restore_previous`.
 
-        Raises EmptyPromptError.
+        Raises EmptyPromptError, and NotFoundError for a message that was cleared meanwhile.
         """
         if self.busy:
             return
         if not text.strip():
             raise EmptyPromptError("The message is empty.", "Write something, or cancel the edit.")
-        place = next(i for i, m in enumerate(self.messages) if m.id == message_id)
+        place = next((i for i, m in enumerate(self.messages) if m.id == message_id), None)
+        if place is None:
+            raise NotFoundError("This message is no longer there.", "The history was cleared meanwhile.")
         self.previous = list(self.messages)
         question = self._new_message("user", text=text, with_history=self.messages[place].with_history)
         self._answer([*self.messages[:place], question], options)
@@ -194,12 +196,11 @@ class ChatSession:
             if message.role != "user":
                 continue
             answer = self.messages[place + 1 : place + 2]
-            history = _answered_turns(self.messages[:place]) if message.with_history else []
+            history = answered_turns(self.messages[:place]) if message.with_history else []
             if answer and answer[0].answered:
                 seen.append([*history, message, *answer])
         for number, conversation in enumerate(seen):
-            later = seen[number + 1 :]
-            if not any(other[: len(conversation)] == conversation for other in later):
+            if not any(_continues(other, conversation) for other in seen[number + 1 :]):
                 yield conversation
 
     def _new_message(
@@ -213,7 +214,7 @@ class ChatSession:
 
     def _answer(self, messages: list[Message], options: AnswerOptions) -> None:
         question = messages[-1]
-        history = _answered_turns(messages[:-1]) if question.with_history else []
+        history = answered_turns(messages[:-1]) if question.with_history else []
         request = GenerationRequest(
             options.model, model_messages(options.system_prompt, [*history, question]), options.settings
         )
@@ -288,12 +289,18 @@ def model_messages(system_prompt: str, messages: Sequence[Message]) -> tuple[Cha
     return (*system, *(ChatMessage(message.role, message.text) for message in messages))
 
 
-def _answered_turns(messages: Sequence[Message]) -> list[Message]:
-    """Question and answer pairs that have an answer; a failed turn would teach the model an empty reply."""
+def answered_turns(messages: Sequence[Message]) -> list[Message]:
+    """What is sent as history: questions with their answers; a failed turn would teach the model an empty reply."""
     pairs = itertools.pairwise(messages)
     return [
         m for question, answer in pairs if question.role == "user" and answer.answered for m in (question, answer)
     ]
+
+
+def _continues(longer: list[Message], conversation: list[Message]) -> bool:
+    """Whether the model saw all of ``conversation`` in ``longer`` too; another system prompt makes another one."""
+    same_system = longer[-1].system_prompt.strip() == conversation[-1].system_prompt.strip()
+    return same_system and longer[: len(conversation)] == conversation
 
 
 def _share(done: int | None, total: int | None) -> float | None:

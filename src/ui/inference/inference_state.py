@@ -4,12 +4,20 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import flet as ft
 
 from errors import PlaygroundError
 from helpers.chat_export import ExportFormat, ExportHeader, ExportMessage, export_chat
-from helpers.chat_session import AnswerOptions, ChatSession, Message, MessageStatus, model_messages
+from helpers.chat_session import (
+    AnswerOptions,
+    ChatSession,
+    Message,
+    MessageStatus,
+    answered_turns,
+    model_messages,
+)
 from helpers.local_inference import PromptRequest, RenderedPrompt
 from ui.app_services import AppServices
 from ui.background_tasks import Debounced, Notify, pump, run_blocking
@@ -46,6 +54,9 @@ class InferenceState:
         self.chat = ObservableChat(services.model_process)
         self._starting = False
         self._count = Debounced(COUNT_AFTER_SECONDS)
+        # A chat holds its listeners weakly.
+        self._listener = self._chat_changed
+        cast(Any, self.chat).subscribe(self._listener)
 
     async def load(self) -> None:
         """Read runs, presets and datasets from the workspace."""
@@ -59,17 +70,23 @@ class InferenceState:
             self.model.selection, self.sampling.settings, self.sampling.system_prompt, self.model.run_name
         )
 
-    async def generate(self) -> None:
-        """Answer the prompt in the tab; checks the adapter folder again first. Raises EmptyPromptError."""
+    async def generate(self) -> bool:
+        """Answer the prompt in the tab; checks the adapter folder again first. Raises EmptyPromptError.
+
+        Returns when the answer has ended; False = the prompt was not sent, and the user was told why.
+        """
         with_history = self.sampling.include_history
         prompt, expected = self.prompt.text, self.prompt.expected
-        await self._answer(
+        return await self._answer(
             lambda: self.chat.ask(prompt, self.options(), with_history=with_history, expected=expected)
         )
 
-    async def send(self, text: str) -> None:
-        """Answer a message of the Full Chat View with the whole history. Raises EmptyPromptError."""
-        await self._answer(lambda: self.chat.ask(text, self.options(), with_history=True))
+    async def send(self, text: str) -> bool:
+        """Answer a message of the Full Chat View with the whole history. Raises EmptyPromptError.
+
+        Returns when the answer has ended; False = the message was not sent, so its text should stay in the field.
+        """
+        return await self._answer(lambda: self.chat.ask(text, self.options(), with_history=True))
 
     async def regenerate(self) -> None:
         """Answer the last question again."""
@@ -79,23 +96,31 @@ class InferenceState:
         """Change a question and go on from there. Raises EmptyPromptError."""
         await self._answer(lambda: self.chat.edit(message_id, text, self.options()))
 
-    async def _answer(self, begin: Callable[[], None]) -> None:
+    async def _answer(self, begin: Callable[[], None]) -> bool:
         # Events of one page interleave at every await: a second click must not start a second answer.
-        if self.chat.busy or self._starting or self.model.phase is not ChoicePhase.READY:
-            return
+        if self.chat.busy or self._starting:
+            return False
+        if self.model.phase is not ChoicePhase.READY:
+            self.notify(f"{self.model.status} {self.model.hint}".strip())
+            return False
         self._starting = True
         try:
             if not await self.model.check_still_valid():
-                return
+                return False
             begin()
         finally:
             self._starting = False
         await pump(self.chat.advance)
+        return True
 
     def _get_ready(self) -> None:
         # The process imports torch while the user writes, so the first answer need not wait for it.
         self.services.model_process.warm_up()
         self.count_tokens_soon()
+
+    def _chat_changed(self, _chat: object, field: str | None) -> None:
+        if field in ("messages", "busy") and self.sampling.include_history and not self.chat.busy:
+            self.count_tokens_soon()
 
     def count_tokens_soon(self) -> None:
         """Count the prompt's tokens once typing pauses."""
@@ -117,7 +142,7 @@ class InferenceState:
 
     async def render_prompt(self, text: str, *, with_history: bool) -> RenderedPrompt:
         """The exact prompt the model would get. Raises PlaygroundError."""
-        history = [m for m in self.chat.messages if m.role == "user" or m.answered] if with_history else []
+        history = answered_turns(self.chat.messages) if with_history else []
         question = Message(0, "user", text)
         messages = model_messages(self.sampling.system_prompt, [*history, question])
         request = PromptRequest(self.model.selection, messages)
@@ -136,7 +161,7 @@ class InferenceState:
         if chosen is ExportFormat.JSONL:
             messages = [message for chat in self.chat.conversations() for message in _as_the_model_saw(chat)]
         else:
-            messages = [_exported(m) for m in self.chat.messages if m.role == "user" or m.text]
+            messages = [_exported(m) for m in self.chat.messages if m.role == "user" or m.text or m.error]
         facts = {"Base model": self.model.base_model, "Adapter": self.model.adapter_path or "none"}
         return export_chat(messages, chosen, ExportHeader("Adapter Playground chat", datetime.now(UTC), facts))
 
@@ -153,6 +178,8 @@ def _exported(message: Message) -> ExportMessage:
     details = message.result.to_json() if message.result is not None else None
     if details is not None:
         del details["text"]
+    if message.error is not None:
+        details = {"error": str(message.error)}
     return ExportMessage(
         role=message.role,
         content=message.text,
