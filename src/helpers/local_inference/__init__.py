@@ -16,6 +16,7 @@ from helpers.local_inference.generation_events import (
     RenderedPrompt,
     TextDelta,
 )
+from helpers.local_inference.generation_handle import GenerationHandle
 from helpers.local_inference.generation_settings import (
     BUILT_IN_PRESETS,
     DEFAULT_PRESET,
@@ -34,7 +35,7 @@ from helpers.local_inference.requests import (
     Quantization,
     Role,
 )
-from helpers.local_inference.worker import GenerationHandle, ModelProcess, UnloadResult
+from helpers.local_inference.worker import ModelProcess, UnloadResult
 
 __all__ = [
     "BUILT_IN_PRESETS",

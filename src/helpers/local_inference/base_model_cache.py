@@ -1,7 +1,8 @@
 """Base models in memory: loaded once, shared by every adapter that fits on them."""
 
+import logging
+import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from helpers.base_models import BaseSummary
 from helpers.local_inference.adapter_files import AdapterFolder
 from helpers.local_inference.attached_adapters import AttachedAdapters
 from helpers.local_inference.base_model_files import LoadingReport, folder_fingerprint
-from helpers.local_inference.model_loading import load_base_model
+from helpers.local_inference.model_loading import load_base_model, release_memory
 from helpers.local_inference.quantization_policy import Device, WeightsChoice
 
+logger = logging.getLogger(__name__)
 MOST_BASES = 1
 
 
@@ -73,13 +75,14 @@ class BaseModelCache:
         device: Device,
         size_bytes: int,
         report: LoadingReport,
-        should_stop: Callable[[], bool],
     ) -> LoadedBase:
         """The base model of ``key``; raises what :func:`load_base_model` raises."""
         if key not in self._bases:
             # Room first: two large bases at once may not fit.
             while len(self._bases) >= self._most:
                 self._bases.popitem(last=False)
+                release_memory()
+            started = time.perf_counter()
             model = load_base_model(
                 key.folder,
                 key.choice,
@@ -87,9 +90,9 @@ class BaseModelCache:
                 vocabulary_rows=key.vocabulary_rows,
                 size_bytes=size_bytes,
                 report=report,
-                should_stop=should_stop,
             )
             self.loads += 1
+            logger.info("loaded %s (%s) in %.1f s", key.folder, key.choice.label, time.perf_counter() - started)
             self._bases[key] = LoadedBase(model, AttachedAdapters(model))
         self._bases.move_to_end(key)
         return self._bases[key]
@@ -107,3 +110,4 @@ class BaseModelCache:
     def clear(self) -> None:
         """Let go of every model."""
         self._bases.clear()
+        release_memory()

@@ -14,9 +14,14 @@ from errors import ModelNotFoundError
 from helpers.base_models import BaseSource, missing_base_message, resolve_base_model
 from helpers.local_inference.generation_events import ModelLoading
 
+# Told of each step; raises LoadingStopped where the user stopped meanwhile.
 LoadingReport = Callable[[ModelLoading], None]
 _TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _HUB_TIMEOUT_SECONDS = 5.0
+
+
+class LoadingStopped(Exception):
+    """The user stopped while a model was being fetched or read."""
 
 
 def find_base_folder(name: str, report: LoadingReport, *, weights: bool = True) -> Path:

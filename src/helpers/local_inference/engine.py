@@ -13,7 +13,7 @@ import helpers.local_inference.model_libraries as libraries
 from errors import ModelLoadError
 from helpers.local_inference.adapter_files import AdapterFolder, read_adapter_folder
 from helpers.local_inference.base_model_cache import BaseModelCache
-from helpers.local_inference.base_model_files import LoadingReport
+from helpers.local_inference.base_model_files import LoadingReport, LoadingStopped
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
 from helpers.local_inference.generation_events import (
     FinishReason,
@@ -29,7 +29,7 @@ from helpers.local_inference.generation_events import (
     stopped_before_loading,
 )
 from helpers.local_inference.generation_settings import BUILT_IN_PRESETS, DEFAULT_PRESET, GenerationSettings
-from helpers.local_inference.model_loading import LoadingStopped, memory_errors_in_words
+from helpers.local_inference.model_loading import memory_errors_in_words
 from helpers.local_inference.prompt_rendering import PreparedPrompt, PromptRenderer, require_question, require_room
 from helpers.local_inference.quantization_policy import WeightsChoice, choose_weights, find_device
 from helpers.local_inference.requests import GenerationRequest, ModelSelection, PromptRequest
@@ -38,6 +38,8 @@ from helpers.local_inference.token_generation import generate_tokens
 
 # An answer without a stated context still needs an end.
 _MOST_NEW_TOKENS = 131072
+# In a tiny model threads wait for each other longer than they compute, on a busy machine ten times as long.
+_TINY_MODEL_BYTES = 32 * 2**20
 
 
 def ignore_loading(_event: ModelLoading) -> None:
@@ -52,8 +54,10 @@ def never_stop() -> bool:
 class Engine:
     """Answers requests one after another; models stay in memory between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, compute_threads: int | None = None) -> None:
+        """``compute_threads``: CPU threads for torch, fewer for a tiny model; None = leave torch's setting alone."""
         libraries.load()
+        self._compute_threads = compute_threads
         self.bases = BaseModelCache()
         self._renderer = PromptRenderer()
         self._device = find_device()
@@ -83,24 +87,32 @@ class Engine:
         """
         require_question(request.messages)
         settings = request.settings.with_seed()
+        report = _stoppable(report, should_stop)
         yield ModelLoading("Reading the tokenizer…")
-        prompt = self._renderer.prepare(request.model, request.messages, report, weights=True)
-        require_room(len(prompt.chat.token_ids), prompt.model.base.context_length)
-        started = time.perf_counter()
         try:
-            active = yield from self._load(request, prompt, should_stop, report)
+            prompt = self._renderer.prepare(request.model, request.messages, report, weights=True)
+            require_room(len(prompt.chat.token_ids), prompt.model.base.context_length)
+            started = time.perf_counter()
+            active = yield from self._load(request, prompt, report)
         except LoadingStopped:
             yield GenerationFinished(stopped_before_loading(request))
             return
+        self._use_threads(prompt.model.base.size_bytes)
         yield ModelReady(active.description, time.perf_counter() - started if active.was_loaded else 0.0)
         with memory_errors_in_words(request.model.base_model):
             yield from _Answer(active, prompt, settings, should_stop).stream()
+
+    def _use_threads(self, size_bytes: int) -> None:
+        import torch
+
+        if self._compute_threads is not None:
+            tiny = 0 < size_bytes < _TINY_MODEL_BYTES
+            torch.set_num_threads(1 if tiny else self._compute_threads)
 
     def _load(
         self,
         request: GenerationRequest,
         prompt: PreparedPrompt,
-        should_stop: Callable[[], bool],
         report: LoadingReport,
     ) -> "Generator[ModelLoading, None, ActiveModel]":
         base = prompt.model.base
@@ -110,15 +122,24 @@ class Engine:
         was_loaded = key not in self.bases
         if was_loaded:
             yield ModelLoading("Loading the base model…", 0, base.size_bytes or None)
-        loaded = self.bases.find_or_load(key, self._device, base.size_bytes, report, should_stop)
-        if should_stop():
-            raise LoadingStopped
+        loaded = self.bases.find_or_load(key, self._device, base.size_bytes, report)
+        if was_loaded and adapter is not None:
+            report(ModelLoading("Attaching the adapter…"))
         attached = loaded.adapters.attached
         forward = self.bases.activate(key, adapter)
         _require_known_tokens(prompt, loaded.model)
         was_loaded = was_loaded or loaded.adapters.attached > attached
         description = _describe(request, prompt, adapter, choice, self._device.kind)
         return ActiveModel(forward, loaded.model, description, was_loaded)
+
+
+def _stoppable(report: LoadingReport, should_stop: Callable[[], bool]) -> LoadingReport:
+    def report_or_stop(event: ModelLoading) -> None:
+        if should_stop():
+            raise LoadingStopped
+        report(event)
+
+    return report_or_stop
 
 
 def _require_known_tokens(prompt: PreparedPrompt, model: Any) -> None:

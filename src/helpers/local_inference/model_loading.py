@@ -3,7 +3,7 @@
 import gc
 import logging
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,6 @@ logger = logging.getLogger(__name__)
 _REPORT_STEPS = 50
 
 
-class LoadingStopped(Exception):
-    """The user stopped while the weights were being read."""
-
-
 def load_base_model(
     folder: Path,
     choice: WeightsChoice,
@@ -30,12 +26,11 @@ def load_base_model(
     vocabulary_rows: int | None,
     size_bytes: int,
     report: LoadingReport,
-    should_stop: Callable[[], bool],
 ) -> Any:
     """The causal language model in ``folder``, ready to compute, without gradients.
 
     ``vocabulary_rows``: resize the embeddings to this many rows, None = as they are. Code that comes with a model is
-    never run. Raises ModelLoadError, OutOfMemoryError, and LoadingStopped once ``should_stop()`` is true.
+    never run. Raises ModelLoadError, OutOfMemoryError, and whatever ``report`` raises.
     """
     from transformers import AutoModelForCausalLM
 
@@ -53,7 +48,7 @@ def load_base_model(
         options["device_map"] = {"": device.kind}
     if choice.quantization not in (None, Quantization.NONE):
         options["quantization_config"] = _bitsandbytes_config(choice)
-    with _load_errors_in_words(folder), _reported_progress(report, should_stop, size_bytes):
+    with _load_errors_in_words(folder), _reported_progress(report, size_bytes):
         model, info = AutoModelForCausalLM.from_pretrained(folder, **options)  # type: ignore[misc]
         _require_every_weight(folder, info)
         if vocabulary_rows is not None and vocabulary_rows != model.get_input_embeddings().weight.shape[0]:
@@ -148,6 +143,15 @@ def _load_errors_in_words(what: Path) -> Iterator[None]:
         raise ModelLoadError(f"“{what}” cannot be loaded: {first_line(error)}", damaged) from error
 
 
+def release_memory() -> None:
+    """Give back what models held that nobody uses any more; modules and hooks refer to each other in circles."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def _is_out_of_memory(error: RuntimeError) -> bool:
     # Lack of memory on the CPU and on Apple's GPU has no class of its own.
     text = str(error)
@@ -155,11 +159,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _out_of_memory(what: Path | str) -> OutOfMemoryError:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     return OutOfMemoryError(
         f"There is not enough memory for “{what}”.",
         "Choose quantization “nf4”, a smaller base model, a shorter prompt or fewer new tokens.",
@@ -167,8 +167,8 @@ def _out_of_memory(what: Path | str) -> OutOfMemoryError:
 
 
 @contextmanager
-def _reported_progress(report: LoadingReport, should_stop: Callable[[], bool], size_bytes: int) -> Iterator[None]:
-    """Report while transformers walks through the weights, and end the walk when the user stops.
+def _reported_progress(report: LoadingReport, size_bytes: int) -> Iterator[None]:
+    """Report while transformers walks through the weights.
 
     transformers offers one hook for its progress bars; bytes are the share of weights done times the files' size.
     """
@@ -179,8 +179,6 @@ def _reported_progress(report: LoadingReport, should_stop: Callable[[], bool], s
         total = max(1, len(items) if hasattr(items, "__len__") else 1)
         step = max(1, total // _REPORT_STEPS)
         for position, item in enumerate(items):
-            if should_stop():
-                raise LoadingStopped
             if position % step == 0:
                 report(ModelLoading("Loading the base model…", size_bytes * position // total, size_bytes))
             yield item

@@ -15,6 +15,8 @@ from collections import deque
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+import psutil
+
 from errors import ModelProcessError, PlaygroundError
 from helpers.local_inference.generation_events import (
     GenerationEvent,
@@ -194,19 +196,19 @@ def _start_engine() -> "Engine":
     import helpers.local_inference.model_libraries as libraries
 
     libraries.load()
-    import psutil
-    import torch
     import transformers
 
     from helpers.local_inference.engine import Engine
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    if "OMP_NUM_THREADS" not in os.environ:
-        # Hyperthreads share the units that matrix products need.
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, min(psutil.cpu_count(logical=False) or usable, usable)))
-    return Engine()
+    return Engine(None if "OMP_NUM_THREADS" in os.environ else _usable_cores())
+
+
+def _usable_cores() -> int:
+    """Physical cores, as far as this process may use them: hyperthreads share the units that matrix products need."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
 
 
 def _keep_the_terminal_clean() -> None:

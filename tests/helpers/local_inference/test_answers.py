@@ -1,6 +1,5 @@
 """What bounds and ends an answer, and what is asked before one is begun."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,9 @@ from errors import EmptyPromptError, ModelError, PromptTooLongError
 from helpers.local_inference import (
     ChatMessage,
     FinishReason,
+    GenerationEvent,
     GenerationRequest,
+    ModelLoading,
     ModelReady,
     ModelSelection,
     PromptProcessed,
@@ -26,12 +27,6 @@ from tiny_models import build_tiny_base
 def short_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose context holds 64 tokens."""
     return build_tiny_base(tmp_path_factory.mktemp("short"), max_position_embeddings=64)
-
-
-def stop_after(asked: int) -> Iterator[bool]:
-    yield from [False] * asked
-    while True:
-        yield True
 
 
 @pytest.mark.parametrize("prompt", ["", "   \n\t "])
@@ -95,16 +90,18 @@ def test_prompt_progress_is_told_in_tokens(base: Path, engine: Engine) -> None:
 def test_stopping_in_the_prompt_ends_without_text(base: Path, engine: Engine) -> None:
     request = request_for(base, prompt="Say hello to the sailor. " * 40)
     list(engine.stream(request_for(base)))
-    asked = stop_after(2)
-    events = list(engine.stream(request, lambda: next(asked)))
+    events: list[GenerationEvent] = []
+    for event in engine.stream(request, lambda: any(isinstance(event, PromptProcessed) for event in events)):
+        events.append(event)
     assert sum(isinstance(event, PromptProcessed) for event in events) == 1
     result = result_of(events)
     assert result.finish_reason is FinishReason.STOPPED and result.text == "" and result.new_tokens == 0
 
 
 def test_stopping_while_the_weights_load_ends_the_loading(base: Path, engine: Engine) -> None:
-    asked = stop_after(3)
-    events = list(engine.stream(request_for(base), lambda: next(asked)))
+    reports: list[ModelLoading] = []
+    events = list(engine.stream(request_for(base), lambda: len(reports) == 3, reports.append))
+    assert len(reports) == 3 and reports[-1].done_bytes != reports[-1].total_bytes
     assert result_of(events).finish_reason is FinishReason.STOPPED
     assert not any(isinstance(event, ModelReady) for event in events)
     assert engine.bases.loaded == ()

@@ -17,7 +17,7 @@ from helpers.base_models import BaseSummary
 from helpers.local_inference import Dtype, GenerationRequest, ModelSelection, Quantization
 from helpers.local_inference.engine import Engine
 from helpers.local_inference.quantization_policy import Device, choose_weights, find_bitsandbytes
-from tiny_models import build_tiny_base
+from tiny_models import build_tiny_adapter, build_tiny_base
 
 CUDA, OLD_CUDA = Device("cuda", True, True), Device("cuda", False, True)
 CPU, OLD_CPU, MPS = Device("cpu", True, False), Device("cpu", False, False), Device("mps", True, True)
@@ -125,10 +125,13 @@ def test_a_chosen_dtype_is_used(dtype: Dtype, base: Path, engine: Engine) -> Non
 
 @pytest.mark.skipif(not find_bitsandbytes(), reason="bitsandbytes has no wheel for this system")
 @pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes")
+@pytest.mark.parametrize("width", [32, 64], ids=["odd shapes", "shapes that pack"])
 @pytest.mark.parametrize("quantization", [Quantization.NF4, Quantization.INT4, Quantization.INT8])
 def test_a_chosen_quantization_works_on_the_cpu_with_an_adapter(
-    quantization: Quantization, base: Path, adapter: Path, engine: Engine
+    quantization: Quantization, width: int, tmp_path: Path, engine: Engine
 ) -> None:
+    base = build_tiny_base(tmp_path / "base", hidden_size=width, intermediate_size=2 * width, head_dim=width // 4)
+    adapter = build_tiny_adapter(base, tmp_path / "adapter")
     plain = loaded_with(engine, base, AUTO)
     result = loaded_with(engine, base, quantization)
     assert result.new_tokens > 0 and result.model.quantization != plain.model.quantization
