@@ -30,6 +30,11 @@ class AttachedAdapters:
         """How many adapters are in memory."""
         return len(self._names)
 
+    @property
+    def attachments(self) -> int:
+        """How often an adapter was read from disk so far."""
+        return self._made
+
     def activate(self, adapter: AdapterFolder | None) -> "Module":
         """The module whose forward answers as ``adapter`` does, None = as the base alone does.
 
@@ -105,20 +110,19 @@ class AttachedAdapters:
                 key_mapping=getattr(self._base, "_checkpoint_conversion_mapping", None),
             )
         except KeyError as error:
-            raise _keys_error("lacks", [str(error.args[0])]) from error
+            raise _wrong_keys("lacks expected weights", [str(error.args[0])]) from error
         except (RuntimeError, ValueError) as error:
             raise AdapterError(
                 f"The adapter's weights do not fit this base model: {_first_lines(error)}",
                 "Pick the base model that it was trained on.",
             ) from error
         # VB-LoRA saves its vector bank once for the model, not once for each layer.
-        missing = [key for key in result.missing_keys if "vblora_vector_bank" not in key]
+        missing = [key.replace(f".{name}", "") for key in result.missing_keys if "vblora_vector_bank" not in key]
         if missing:
-            raise _keys_error("lacks", [key.replace(f".{name}", "") for key in missing])
+            raise _wrong_keys("lacks expected weights", missing)
         if result.unexpected_keys:
-            raise _keys_error(
-                "has, but the model does not,", [key.replace(f".{name}", "") for key in result.unexpected_keys]
-            )
+            unexpected = [key.replace(f".{name}", "") for key in result.unexpected_keys]
+            raise _wrong_keys("has weights that belong nowhere in this model", unexpected)
 
     def detach_all(self) -> None:
         """Leave the base as it was before the first adapter."""
@@ -128,13 +132,11 @@ class AttachedAdapters:
         self._names.clear()
 
 
-def _keys_error(what: str, keys: list[str]) -> AdapterError:
+def _wrong_keys(what_is_wrong: str, keys: list[str]) -> AdapterError:
     shown = ", ".join(keys[:_NAMES_SHOWN])
     more = f" and {len(keys) - _NAMES_SHOWN} more" if len(keys) > _NAMES_SHOWN else ""
     return AdapterError(
-        f"The adapter's weight file {what} {len(keys)} of the expected weights: {shown}{more}."
-        if what == "lacks"
-        else f"The adapter's weight file has {len(keys)} weights that belong nowhere in this model: {shown}{more}.",
+        f"The adapter's weight file {what_is_wrong} ({len(keys)}): {shown}{more}.",
         "Save the adapter again, and check that this is the base model it was trained on.",
         "The adapter's weights are not the expected ones",
     )

@@ -7,6 +7,7 @@ An engine belongs to one thread; only :meth:`Engine.render` may be called from a
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import helpers.local_inference.model_libraries as libraries
@@ -90,17 +91,45 @@ class Engine:
         report = _stoppable(report, should_stop)
         yield ModelLoading("Reading the tokenizer…")
         try:
-            prompt = self._renderer.prepare(request.model, request.messages, report, weights=True)
-            require_room(len(prompt.chat.token_ids), prompt.model.base.context_length)
-            started = time.perf_counter()
-            active = yield from self._load(request, prompt, report)
+            active = yield from self._load(request, report)
         except LoadingStopped:
             yield GenerationFinished(stopped_before_loading(request))
             return
-        self._use_threads(prompt.model.base.size_bytes)
-        yield ModelReady(active.description, time.perf_counter() - started if active.was_loaded else 0.0)
+        yield ModelReady(active.description, active.seconds_to_load)
         with memory_errors_in_words(request.model.base_model):
-            yield from _Answer(active, prompt, settings, should_stop).stream()
+            yield from _Answer(active, settings, should_stop).stream()
+
+    def _load(
+        self, request: GenerationRequest, report: LoadingReport
+    ) -> "Generator[ModelLoading, None, ActiveModel]":
+        # What is small and quick to read comes first, so that most mistakes are told before any weight is loaded.
+        path = request.model.adapter_path
+        adapter = read_adapter_folder(Path(path)) if path else None
+        prompt = self._renderer.prepare(request.model, request.messages, report, weights=True)
+        base = prompt.model.base
+        require_room(len(prompt.chat.token_ids), base.context_length)
+        choice = choose_weights(self._device, request.model.quantization, request.model.dtype, base)
+
+        started = time.perf_counter()
+        key = self.bases.key(base, choice, adapter)
+        is_new = key not in self.bases
+        if is_new:
+            yield ModelLoading("Loading the base model…", 0, base.size_bytes or None)
+        loaded = self.bases.find_or_load(key, self._device, base.size_bytes, report)
+        if is_new and adapter is not None:
+            report(ModelLoading("Attaching the adapter…"))
+        attachments = loaded.adapters.attachments
+        forward = self.bases.activate(key, adapter)
+        is_new = is_new or loaded.adapters.attachments > attachments
+        _require_known_tokens(prompt, loaded.model)
+        self._use_threads(base.size_bytes)
+        return ActiveModel(
+            forward,
+            loaded.model,
+            prompt,
+            _describe(request, prompt, adapter, choice, self._device.kind),
+            time.perf_counter() - started if is_new else 0.0,
+        )
 
     def _use_threads(self, size_bytes: int) -> None:
         import torch
@@ -108,29 +137,6 @@ class Engine:
         if self._compute_threads is not None:
             tiny = 0 < size_bytes < _TINY_MODEL_BYTES
             torch.set_num_threads(1 if tiny else self._compute_threads)
-
-    def _load(
-        self,
-        request: GenerationRequest,
-        prompt: PreparedPrompt,
-        report: LoadingReport,
-    ) -> "Generator[ModelLoading, None, ActiveModel]":
-        base = prompt.model.base
-        adapter = read_adapter_folder(prompt.model.adapter) if prompt.model.adapter is not None else None
-        choice = choose_weights(self._device, request.model.quantization, request.model.dtype, base)
-        key = self.bases.key(base, choice, adapter)
-        was_loaded = key not in self.bases
-        if was_loaded:
-            yield ModelLoading("Loading the base model…", 0, base.size_bytes or None)
-        loaded = self.bases.find_or_load(key, self._device, base.size_bytes, report)
-        if was_loaded and adapter is not None:
-            report(ModelLoading("Attaching the adapter…"))
-        attached = loaded.adapters.attached
-        forward = self.bases.activate(key, adapter)
-        _require_known_tokens(prompt, loaded.model)
-        was_loaded = was_loaded or loaded.adapters.attached > attached
-        description = _describe(request, prompt, adapter, choice, self._device.kind)
-        return ActiveModel(forward, loaded.model, description, was_loaded)
 
 
 def _stoppable(report: LoadingReport, should_stop: Callable[[], bool]) -> LoadingReport:
@@ -155,12 +161,16 @@ def _require_known_tokens(prompt: PreparedPrompt, model: Any) -> None:
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """What answers: ``forward`` computes, ``base`` is the model under it. ``was_loaded``: it was not in memory."""
+    """What answers which prompt: ``forward`` computes, ``base`` is the model under it.
+
+    ``seconds_to_load`` is 0 where everything was in memory.
+    """
 
     forward: Any
     base: Any
+    prompt: PreparedPrompt
     description: LoadedModel
-    was_loaded: bool
+    seconds_to_load: float
 
 
 def _describe(
@@ -194,14 +204,13 @@ class _Answer:
     """One answer being written: ids to text with statistics and a finish reason."""
 
     active: ActiveModel
-    prompt: PreparedPrompt
     settings: GenerationSettings
     should_stop: Callable[[], bool]
     _pieces: list[str] = field(default_factory=list)
     _token_ids: list[int] = field(default_factory=list)
 
     def stream(self) -> Iterator[GenerationEvent]:
-        chat, chat_tokenizer = self.prompt.chat, self.prompt.model.chat
+        chat, chat_tokenizer = self.active.prompt.chat, self.active.prompt.model.chat
         stops = StopSequences((*self.settings.stop, *chat_tokenizer.stop_texts))
         tokenizer = chat_tokenizer.tokenizer
         detokenizer = IncrementalDetokenizer(
@@ -250,8 +259,8 @@ class _Answer:
         )
 
     def _tokens(self) -> Iterator[PromptProcessed | int]:
-        prompt_ids = self.prompt.chat.token_ids
-        context = self.prompt.model.base.context_length
+        prompt_ids = self.active.prompt.chat.token_ids
+        context = self.active.prompt.model.base.context_length
         room = context - len(prompt_ids) if context is not None else _MOST_NEW_TOKENS
         return generate_tokens(
             self.active.forward,
@@ -259,7 +268,7 @@ class _Answer:
             prompt_ids,
             self.settings,
             max_new_tokens=min(self.settings.max_new_tokens, room),
-            stop_ids=self.prompt.model.chat.stop_ids,
+            stop_ids=self.active.prompt.model.chat.stop_ids,
         )
 
     def _show(self, text: str) -> Iterator[TextDelta]:

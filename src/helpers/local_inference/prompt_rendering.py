@@ -21,10 +21,9 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """What is known of a selection before any weight is read. ``adapter`` None = the base alone."""
+    """What is known of a selection before any weight is read."""
 
     base: BaseSummary
-    adapter: Path | None
     chat: ChatTokenizer
 
     def recommended_sampling(self) -> dict[str, Any]:
@@ -97,7 +96,7 @@ class PromptRenderer:
             )
         run = Path(selection.run_path) if selection.run_path else None
         with self._lock:
-            return PreparedModel(base, adapter, self._tokenizer(folder, adapter, run))
+            return PreparedModel(base, self._tokenizer(folder, adapter, run))
 
     def prepare(
         self,

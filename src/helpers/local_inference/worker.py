@@ -139,7 +139,8 @@ class _Child:
 
     @property
     def alive(self) -> bool:
-        return not self._ended and self._process.is_alive()
+        # The pipe's end tells of the process's end at once; asking the system from several threads would race.
+        return not self._ended
 
     @property
     def pid(self) -> int | None:
