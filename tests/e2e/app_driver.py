@@ -89,12 +89,23 @@ class AppPage:
 
     def open_menu(self, label: str) -> None:
         """Open a dropdown."""
-        self.press(self.page.get_by_role("button", name=label).first)
+        self.press(self.page.get_by_role("button", name=label, exact=True).first)
 
     def option(self, words: str | re.Pattern[str]) -> Locator:
         """An entry of the open dropdown or menu."""
         entry = self.page.get_by_role("button", name=words).or_(self.page.get_by_role("menuitem", name=words))
         return entry.last
+
+    def choose_first(self, label: str) -> str:
+        """Open a dropdown and take its first entry; returns what it says."""
+        groups = self.page.locator("flt-semantics[role=group]")
+        before = groups.count()
+        self.open_menu(label)
+        self.wait_until(lambda _: groups.count() > before, "the menu to open")
+        entry = groups.last.get_by_role("button").first
+        words = entry.inner_text()
+        self.press(entry)
+        return words
 
     def choose(self, label: str, words: str | re.Pattern[str]) -> None:
         """Open a dropdown and take an entry."""
@@ -114,8 +125,13 @@ class AppPage:
         self.page.keyboard.type(text)
 
     def value(self, label: str) -> str:
-        """What stands in a field."""
-        return self.field(label).input_value()
+        """What stands in a field; Flutter fills the browser's own field only once it has the focus."""
+        field = self.field(label)
+        field.focus()
+        deadline = time.monotonic() + 3
+        while not field.input_value() and time.monotonic() < deadline:
+            self.page.wait_for_timeout(50)
+        return field.input_value()
 
     def words(self) -> str:
         """Everything on screen, as text."""

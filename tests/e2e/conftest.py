@@ -1,7 +1,7 @@
 """One app process and one browser for all browser tests; every test opens its own tab, which is its own window."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,10 @@ from playwright.sync_api import Browser
 
 from e2e.app_driver import AppPage, find_browser, launched_browser
 from e2e.app_server import AppServer
+
+
+PICTURES = Path(__file__).parent / "failures"
+FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,9 +39,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
         yield started
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
 @pytest.fixture
-def open_window(browser: Browser, server: AppServer) -> Iterator[Callable[..., AppPage]]:
-    """Opens windows on the shared server and closes them after the test."""
+def open_window(
+    browser: Browser, server: AppServer, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., AppPage]]:
+    """Opens windows on the shared server, keeps pictures of them when the test failed, and closes them."""
     opened: list[AppPage] = []
 
     def open_one(**look: object) -> AppPage:
@@ -45,7 +59,10 @@ def open_window(browser: Browser, server: AppServer) -> Iterator[Callable[..., A
         return opened[-1]
 
     yield open_one
-    for app in opened:
+    for number, app in enumerate(opened):
+        if request.node.stash.get(FAILED, False):
+            PICTURES.mkdir(exist_ok=True)
+            app.screenshot(str(PICTURES / f"{request.node.name}-{number}.png"))
         app.page.context.close()
 
 

@@ -17,13 +17,9 @@ def test_from_choosing_a_run_to_an_exported_chat(app: AppPage, tmp_path: Path) -
     assert app.value("Base model") == "demo/tiny-chat"
 
     app.choose("Preset", "Deterministic")
-    app.open_menu("Sample prompts")
-    app.page.keyboard.press("ArrowDown")
-    app.page.keyboard.press("Enter")
-    app.wait_until(lambda _: app.value("Prompt") != "", "the sample to fill the prompt")
+    sample = app.choose_first("Sample prompts")
     app.see("Expected:")
     app.see("tokens of")
-    sample = app.value("Prompt")
     app.click("Generate")
     app.see(DONE)
 

@@ -38,7 +38,8 @@ def DraftField(
     handlers = ft.use_memo(_Handlers, [])
     handlers.on_change, handlers.on_commit, handlers.on_submit = on_change, on_commit, on_submit
     shown = ft.use_memo(lambda: text, [version])
-    return _MemoField(shown, version, handlers, **look)
+    field: ft.Control = _MemoField(shown, version, handlers, **look)
+    return field
 
 
 @safe_component

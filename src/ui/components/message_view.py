@@ -32,7 +32,7 @@ def PairMessage(message: Message, actions: MessageActions, dark: bool, busy: boo
         return ft.Row(
             [
                 ft.Icon(ft.Icons.PERSON_OUTLINE, size=18, color=theme.SECONDARY_TEXT, semantics_label="Prompt"),
-                ft.Text(message.text, size=theme.TEXT_BODY, color=theme.SECONDARY_TEXT, selectable=True, expand=True),
+                _said(message.text, theme.TEXT_BODY, theme.SECONDARY_TEXT, expand=True),
                 _copy_button(message),
             ],
             vertical_alignment=ft.CrossAxisAlignment.START,
@@ -57,9 +57,7 @@ def BubbleMessage(
     if mine and editing and actions.edit is not None:
         return EditBubble(message, actions.edit, lambda: set_editing(False))
     content: list[ft.Control] = (
-        [ft.Text(message.text, size=15, selectable=True, color=ft.Colors.ON_PRIMARY_CONTAINER)]
-        if mine
-        else _answer(message, dark)
+        [_said(message.text, 15, ft.Colors.ON_PRIMARY_CONTAINER)] if mine else _answer(message, dark)
     )
     bubble = ft.Container(
         content=ft.Column(content, spacing=theme.SPACE_S, tight=True),
@@ -116,6 +114,11 @@ def EditBubble(message: Message, save: Callable[[str], Any], close: Callable[[],
     )
 
 
+def _said(text: str, size: int, color: ft.ColorValue | None = None, expand: bool | None = None) -> ft.Text:
+    # Flutter tells screen readers nothing of a selectable text but what its label says.
+    return ft.Text(text, size=size, color=color, selectable=True, expand=expand, semantics_label=text)
+
+
 def _side(mine: bool) -> ft.MainAxisAlignment:
     return ft.MainAxisAlignment.END if mine else ft.MainAxisAlignment.START
 
@@ -124,7 +127,7 @@ def _answer(message: Message, dark: bool) -> list[ft.Control]:
     parts: list[ft.Control] = []
     if message.status is MessageStatus.STREAMING:
         # Markdown parses and highlights everything again on each change, so a running answer is plain text.
-        parts.append(ft.Text(message.text + CURSOR, size=15, selectable=True))
+        parts.append(_said(message.text + CURSOR, 15))
     elif message.text:
         parts.append(_markdown(message.text, dark))
     if message.error is not None:

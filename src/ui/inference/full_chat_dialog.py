@@ -78,6 +78,7 @@ def ChatStatus(chat: ObservableChat) -> ft.Control:
 @safe_component
 def ChatComposer(chat: ObservableChat, state: InferenceState) -> ft.Control:
     """The message box with Send, or Stop while an answer is written."""
+    # The version tells the field to take over another text: none after sending, the old one if nothing was sent.
     version, set_version = ft.use_state(0)
     text = ft.use_ref("")
 
@@ -89,8 +90,10 @@ def ChatComposer(chat: ObservableChat, state: InferenceState) -> ft.Control:
         if chat.busy or not message.strip():
             return
         text.current = ""
-        set_version(version + 1)
-        await state.send(message)
+        set_version(lambda number: number + 1)
+        if not await state.send(message):
+            text.current = message
+            set_version(lambda number: number + 1)
 
     action: ft.Control = (
         stop_button(chat)
@@ -100,7 +103,7 @@ def ChatComposer(chat: ObservableChat, state: InferenceState) -> ft.Control:
     return ft.Row(
         [
             DraftField(
-                "",
+                text.current or "",
                 version,
                 on_change=typed,
                 on_submit=lambda _: send(),

@@ -53,6 +53,9 @@ class InferenceState:
         self.prompt = PromptState(services.database)
         self.chat = ObservableChat(services.model_process)
         self._starting = False
+        # A run's own dataset is offered once, so that another choice of the user stays.
+        self._offered_dataset_id: int | None = None
+        self._offer_dataset = Debounced(0)
         self._count = Debounced(COUNT_AFTER_SECONDS)
         # A chat holds its listeners weakly.
         self._listener = self._chat_changed
@@ -117,6 +120,10 @@ class InferenceState:
         # The process imports torch while the user writes, so the first answer need not wait for it.
         self.services.model_process.warm_up()
         self.count_tokens_soon()
+        dataset_id = self.model.dataset_id
+        if dataset_id is not None and dataset_id != self._offered_dataset_id:
+            self._offered_dataset_id = dataset_id
+            self._offer_dataset.call(lambda: self.prompt.choose_dataset(dataset_id))
 
     def _chat_changed(self, _chat: object, field: str | None) -> None:
         if field in ("messages", "busy") and self.sampling.include_history and not self.chat.busy:

@@ -67,6 +67,7 @@ class ModelChoiceState:
     base_model: str = DEFAULT_BASE_MODEL
     adapter_path: str | None = None
     run_path: str | None = None
+    dataset_id: int | None = None
     phase: ChoicePhase = ChoicePhase.IDLE
     status: str = IDLE_STATUS
     hint: str = ""
@@ -100,6 +101,7 @@ class ModelChoiceState:
                 self.base_model = run.base_model or self.base_model
                 self.adapter_path = run.adapter_path
                 self.run_path = run.output_dir
+                self.dataset_id = run.dataset_id
         if blocked:
             self.notify(f"“{run.name}” cannot be used. {blocked}")
             await self.refresh_runs()

@@ -1,0 +1,172 @@
+"""Take the pictures in img/ from the real app on a fresh demo workspace: `python scripts/take_screenshots.py`.
+
+Each picture shows one screen or state; look at them after every change of the interface.
+"""
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+from e2e.app_driver import AppPage, launched_browser  # noqa: E402 (the project's folders must be known first)
+from e2e.app_server import AppServer  # noqa: E402
+from e2e.inference_steps import DONE, ask, choose_run  # noqa: E402
+
+IMAGES = ROOT / "img"
+Scene = Callable[[AppPage], None]
+
+
+def chatted(app: AppPage) -> None:
+    """Two answered prompts."""
+    choose_run(app, "pirate-speak")
+    app.choose("Preset", "Deterministic")
+    ask(app, "What is the capital of France?")
+    ask(app, "Show me how to add two numbers in Python.")
+
+
+def chatting_large(app: AppPage) -> None:
+    """A conversation in the Full Chat View."""
+    chatted(app)
+    app.click("Full Chat View")
+    app.see("Message")
+    for prompt, answers in (("What does a cow say?", 3), ("Tell me a short story.", 4)):
+        app.type("Message", prompt)
+        app.page.keyboard.press("Enter")
+        app.wait_until(lambda screen, n=answers: screen.count(DONE) >= n, "the answer")
+
+
+def running(app: AppPage) -> None:
+    """An answer being written."""
+    choose_run(app, "json-answers")
+    app.type("Temperature value", "2")
+    app.type("Max new tokens value", "900")
+    app.type("Prompt", "Tell me a story.")
+    app.click("Generate")
+    app.wait_until(lambda screen: len(re.findall(r"\d\d tokens", screen)) > 0, "text")
+
+
+def damaged(app: AppPage) -> None:
+    """A run that fails validation."""
+    app.choose("Training run", re.compile("^pirate-speak-interrupted ·"))
+    app.see("Pick")
+
+
+def runs_listed(app: AppPage) -> None:
+    """The open list of runs."""
+    app.see("Select a completed training run")
+    app.open_menu("Training run")
+    app.see("still training")
+
+
+def sample_chosen(app: AppPage) -> None:
+    """A sample prompt with its expected answer, and the details open."""
+    choose_run(app, "json-answers")
+    app.click("Details")
+    app.choose_first("Sample prompts")
+    app.see("Expected:")
+    app.see("tokens of")
+
+
+def advanced(app: AppPage) -> None:
+    """The advanced settings."""
+    choose_run(app, "json-answers")
+    app.click(re.compile("Advanced"))
+    app.see("System prompt")
+
+
+def explained(app: AppPage) -> None:
+    """What made an answer."""
+    chatted(app)
+    app.click("What made this answer")
+    app.see("Fingerprint")
+
+
+def exact_prompt(app: AppPage) -> None:
+    """The rendered prompt."""
+    choose_run(app, "pirate-speak")
+    app.type("Prompt", "What is the capital of France?")
+    app.see("tokens of")
+    app.click("The text the model gets")
+    app.see("im_start")
+
+
+def asked_to_clear(app: AppPage) -> None:
+    """The question before clearing."""
+    chatted(app)
+    app.click("Remove every prompt and response")
+    app.see("Clear history?")
+
+
+def empty_chat(app: AppPage) -> None:
+    """The Full Chat View before anything was said."""
+    choose_run(app, "pirate-speak")
+    app.click("Full Chat View")
+    app.see("Start chatting")
+
+
+def settings(app: AppPage) -> None:
+    """The Settings screen."""
+    app.click(re.compile("^Settings"))
+    app.see("Quantisation")
+
+
+def first_look(app: AppPage) -> None:
+    """The app as it opens."""
+    app.see("Select a completed training run")
+
+
+SCENES: list[tuple[str, Scene, dict[str, object]]] = [
+    ("start", first_look, {}),
+    ("runs", runs_listed, {}),
+    ("inference-light", chatted, {}),
+    ("inference-dark", chatted, {"dark": True}),
+    ("inference-narrow", chatted, {"width": 900, "height": 800}),
+    ("inference-wide", chatted, {"width": 2560, "height": 1300}),
+    ("streaming", running, {"dark": True}),
+    ("damaged-adapter", damaged, {}),
+    ("sample-and-details", sample_chosen, {}),
+    ("advanced", advanced, {"height": 1200}),
+    ("what-made-this", explained, {}),
+    ("exact-prompt", exact_prompt, {}),
+    ("clear-history", asked_to_clear, {}),
+    ("full-chat-empty", empty_chat, {}),
+    ("full-chat-light", chatting_large, {}),
+    ("full-chat-dark", chatting_large, {"dark": True}),
+    ("full-chat-narrow", chatting_large, {"width": 900, "height": 800}),
+    ("settings", settings, {}),
+    ("settings-dark", settings, {"dark": True}),
+]
+
+
+def take(browser: Browser, server: AppServer, name: str, scene: Scene, look: dict[str, object]) -> None:
+    """One picture of one scene in a window of its own."""
+    app = AppPage.opened(browser, server.url, **look)  # type: ignore[arg-type]
+    scene(app)
+    app.page.wait_for_timeout(700)  # ripples and fades have no end that could be waited for
+    app.screenshot(str(IMAGES / f"{name}.png"))
+    app.page.context.close()
+    print(f"img/{name}.png")
+
+
+def main() -> None:
+    """Take the scenes named on the command line, or all."""
+    wanted = sys.argv[1:]
+    IMAGES.mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        AppServer(Path(folder) / "demo", "--demo") as server,
+        launched_browser() as browser,
+    ):
+        for name, scene, look in SCENES:
+            if not wanted or name in wanted:
+                take(browser, server, name, scene, look)
+
+
+if __name__ == "__main__":
+    main()
