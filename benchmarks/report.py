@@ -1,0 +1,99 @@
+"""What a benchmark found, as one table and as JSON."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number: the median of ``samples``.
+
+    ``at_most`` and ``at_least`` are the targets; None = there is none on that side.
+    """
+
+    benchmark: str
+    name: str
+    unit: str
+    samples: Sequence[float]
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The median."""
+        return median(self.samples)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the target is reached; None = there is none."""
+        if self.at_most is None and self.at_least is None:
+            return None
+        return (self.at_most is None or self.value <= self.at_most) and (
+            self.at_least is None or self.value >= self.at_least
+        )
+
+    def target(self) -> str:
+        """The target in words; empty = there is none."""
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}"
+        return f"≥ {self.at_least:g}" if self.at_least is not None else ""
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Pair by pair, because what was measured side by side had the same conditions."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def print_table(figures: Sequence[Figure]) -> None:
+    """Every figure with its spread and its target."""
+    table = Table(title=f"Adapter Playground on {machine()}", title_justify="left")
+    for heading in ("", "figure"):
+        table.add_column(heading)
+    for heading in ("median", "lowest", "highest", "runs", "target"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    before = ""
+    for figure in figures:
+        if before and figure.benchmark != before:
+            table.add_section()
+        title = figure.benchmark if figure.benchmark != before else ""
+        before = figure.benchmark
+        values = [_number(value) for value in (figure.value, min(figure.samples), max(figure.samples))]
+        values[0] += f" {figure.unit}" if figure.unit else ""
+        verdict = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}[figure.reached]
+        table.add_row(title, figure.name, *values, str(len(figure.samples)), figure.target(), verdict)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def write_json(figures: Sequence[Figure], path: Path) -> None:
+    """Every figure with all its samples."""
+    document = {
+        "machine": machine(),
+        "python": platform.python_version(),
+        "figures": [{**asdict(figure), "median": figure.value, "reached": figure.reached} for figure in figures],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def machine() -> str:
+    """This machine in a few words, with how busy it is: other work falsifies times."""
+    memory = psutil.virtual_memory().total / 2**30
+    busy = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB{busy}"
+
+
+def _number(value: float) -> str:
+    if value == 0:
+        return "0"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,90 @@
+"""Every benchmark, one table: ``python benchmarks/run_all.py [--only NAME] [--json PATH]``."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from report import Figure
+
+HERE = Path(__file__).resolve().parent
+# The processes that the benchmarks start find the same code.
+IMPORT_ROOTS = [str(HERE), str(HERE.parent / "src"), str(HERE.parent / "tests")]
+
+
+def main() -> None:
+    """Run what was asked for and print it."""
+    chosen = _arguments()
+    _use_import_roots()
+    from rich.console import Console
+
+    import report
+
+    console = Console(stderr=True)
+    figures: list[Figure] = []
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in chosen.only or BENCHMARKS:
+            with console.status(f"Measuring {name}"):
+                figures += BENCHMARKS[name](Path(folder))
+    report.print_table(figures)
+    console.print(f"Measured in {time.perf_counter() - started:.0f} s.")
+    if chosen.json is not None:
+        report.write_json(figures, chosen.json)
+
+
+def _measure_startup(folder: Path) -> "list[Figure]":
+    import startup
+
+    return startup.measure()
+
+
+def _measure_tab_speed(folder: Path) -> "list[Figure]":
+    import tab_speed
+
+    return tab_speed.measure(_model(folder))
+
+
+def _measure_long_history(folder: Path) -> "list[Figure]":
+    import long_history
+
+    return long_history.measure(_model(folder))
+
+
+BENCHMARKS: "dict[str, Callable[[Path], list[Figure]]]" = {
+    "startup": _measure_startup,
+    "tab-speed": _measure_tab_speed,
+    "long-history": _measure_long_history,
+}
+
+
+def _model(folder: Path) -> Path:
+    """The bench model, built on first use, in a process of its own so that this one stays without torch."""
+    model = folder / "model"
+    if not model.exists():
+        subprocess.run(
+            [sys.executable, str(HERE / "bench_model.py"), str(model)], check=True, stderr=subprocess.DEVNULL
+        )
+    return model
+
+
+def _use_import_roots() -> None:
+    sys.path[:0] = IMPORT_ROOTS
+    os.environ["PYTHONPATH"] = os.pathsep.join(IMPORT_ROOTS)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure the app and print one table.")
+    parser.add_argument("--only", action="append", choices=BENCHMARKS, help="one benchmark; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write every sample there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
