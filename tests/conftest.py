@@ -1,8 +1,12 @@
-"""With REQUIRE_BROWSER_TESTS=1, as in CI, a run in which the browser tests did not all run fails."""
+"""Settings for every test, and the rule of CI: with REQUIRE_BROWSER_TESTS=1 the browser tests must all have run."""
 
 import os
 
 import pytest
+
+# Before torch is imported, and inherited by the processes that tests start: several tests and the machine's other
+# work share two cores, and tiny models are fastest on one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class BrowserTests:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Piped output is read by programs: its lines are not folded to the width of a screen.
 _PIPED_WIDTH = 100_000
+_NUMBERS = {"ID", "Rows"}
+_LONG_TEXTS = {"Name", "Base model", "Adapter", "Source"}
 _MARKS = {Severity.ERROR: ("✗", "bold red"), Severity.WARNING: ("!", "yellow"), Severity.INFO: ("·", "dim")}
 
 
@@ -57,10 +59,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in ("ID", "Rows") else "left", overflow="fold")
+        justify: JustifyMethod = "right" if column in _NUMBERS else "left"
+        table.add_column(column, justify=justify, no_wrap=column not in _LONG_TEXTS, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_shown(cell)) for cell in row))
-    _console(sys.stdout).print(table)
+    console = _console(sys.stdout)
+    with console.capture() as drawn:
+        console.print(table)
+    # Rich fills the last column with spaces.
+    print(*(line.rstrip() for line in drawn.get().splitlines()), sep="\n", flush=True)
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
@@ -159,7 +166,7 @@ def print_run(
         print_json(run_details_document(run, checkpoints, metrics))
         return
     last = {metric.name: metric for metric in metrics}
-    settings = ", ".join(f"{name} {_shown(value)}" for name, value in run.hyperparameters.items() if value is not None)
+    given = {name: value for name, value in run.hyperparameters.items() if value is not None}
     print_fields(
         {
             "ID": run.id,
@@ -171,7 +178,7 @@ def print_run(
             "Created": run.created_at,
             "Finished": run.finished_at,
             "Notes": run.notes,
-            "Settings": settings,
+            "Settings": ", ".join(f"{name} {_shown(value)}" for name, value in given.items()),
             "Checkpoints": ", ".join(str(checkpoint.step) for checkpoint in checkpoints),
             "Last numbers": ", ".join(
                 f"{name} {metric.value:.4g} (step {metric.step})"

@@ -59,6 +59,11 @@ def test_all_scripts_are_drawn_from_fonts_of_this_machine_and_each_is_asked_for_
     assert not [text for text in complaints if UNKNOWN_TO_NOTO in text or "Failed to load font" in text]
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether it still runs; one that has ended is listed until its parent, which may be any, takes note."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl+C cannot be sent to one process on Windows")
 def test_ctrl_c_in_mid_answer_ends_the_app_and_the_model_process(browser: Browser, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "main", "--demo", "--port", "0", "--data-dir", str(tmp_path)]
@@ -71,7 +76,4 @@ def test_ctrl_c_in_mid_answer_ends_the_app_and_the_model_process(browser: Browse
         app.end(signal.SIGINT)
         window.page.context.close()
     assert children
-    print([(c.pid, c.cmdline()[-2:]) for c in children if c.is_running()])
-    gone, alive = psutil.wait_procs(children, timeout=10)
-    print(alive)
-    assert 0
+    assert not any(lives(child) for child in children)
