@@ -6,8 +6,9 @@ nothing, but are ASCII text and never end by themselves: every answer is as long
 
 import sys
 from pathlib import Path
+from typing import Any
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 512,
     "intermediate_size": 1408,
     "num_hidden_layers": 8,
