@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-PROMPT_SECONDS = 5
+PROMPT_SECONDS = 10
 
 
 class LaunchedApp:
