@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from errors import SettingsError
 
 MAX_SEED = 2**32 - 1
+_FEWEST_CANDIDATES = 2
+_CONTRADICTION = "Two settings contradict each other"
 
 
 class GenerationSettings(BaseModel):
@@ -64,6 +66,55 @@ class GenerationSettings(BaseModel):
         title="Min-p",
         description="Drop tokens less probable than this share of the most probable one. 0 = off.",
     )
+    typical_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        title="Typical-p",
+        description="Sample only from tokens about as surprising as expected, up to this share. 1 = off.",
+    )
+    frequency_penalty: float = Field(
+        0.0,
+        ge=-2,
+        le=2,
+        title="Frequency penalty",
+        description="Makes a token less probable each time the answer uses it; negative values favour it. 0 = off.",
+    )
+    presence_penalty: float = Field(
+        0.0,
+        ge=-2,
+        le=2,
+        title="Presence penalty",
+        description="Makes every token that the answer has used less probable, once. 0 = off.",
+    )
+    dynatemp_range: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        title="Dynamic temperature range",
+        description="Lowers the temperature by up to this where the model is sure, else raises it. 0 = off.",
+    )
+    dynatemp_exponent: float = Field(
+        1.0,
+        ge=0.1,
+        le=10,
+        title="Dynamic temperature exponent",
+        description="Above 1, only great uncertainty raises the dynamic temperature; below 1, little is enough.",
+    )
+    no_repeat_ngram_size: int = Field(
+        0,
+        ge=0,
+        le=100,
+        title="No-repeat n-gram",
+        description="No sequence of this many tokens comes twice in prompt and answer. 0 = off.",
+    )
+    penalty_alpha: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Contrastive search",
+        description="Prefers tokens that say something new; needs temperature 0 and top-k of 2 or more. 0 = off.",
+    )
     seed: int | None = Field(
         None,
         ge=0,
@@ -88,6 +139,30 @@ class GenerationSettings(BaseModel):
         if any(not text for text in value):
             raise ValueError("a stop sequence must not be empty")
         return value
+
+    @model_validator(mode="after")
+    def _a_combination_that_works(self) -> Self:
+        self.require_combination()
+        return self
+
+    def require_combination(self) -> None:
+        """Raises SettingsError where two settings contradict each other."""
+        if not self.penalty_alpha:
+            return
+        if self.top_k < _FEWEST_CANDIDATES:
+            raise SettingsError(
+                f"Contrastive search (penalty_alpha {self.penalty_alpha:g}) compares candidates, "
+                f"and top-k is {self.top_k}.",
+                "Set top-k to 2 or more (4 to 8 is usual), or penalty_alpha to 0.",
+                _CONTRADICTION,
+            )
+        if not self.greedy:
+            raise SettingsError(
+                f"Contrastive search (penalty_alpha {self.penalty_alpha:g}) does not sample, "
+                f"and the temperature is {self.temperature:g}.",
+                "Set the temperature to 0, or penalty_alpha to 0.",
+                _CONTRADICTION,
+            )
 
     @classmethod
     def create(cls, **values: Any) -> Self:
@@ -116,9 +191,15 @@ class GenerationSettings(BaseModel):
 
 
 class EditableGenerationSettings(GenerationSettings):
-    """Settings for a Python script: each can be assigned. Raises SettingsError for a value out of range."""
+    """Settings for a Python script: each can be assigned. Raises SettingsError for a value out of range.
+
+    Whether the values go together is checked by :meth:`frozen`, so that they can be assigned in any order.
+    """
 
     model_config = ConfigDict(frozen=False, validate_assignment=True)
+
+    def require_combination(self) -> None:
+        """Nothing yet: half of a combination may still be missing."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:
@@ -146,11 +227,7 @@ class SettingRange:
 def setting_range(name: str) -> SettingRange:
     """The range, label and explanation of the setting ``name``."""
     field = GenerationSettings.model_fields[name]
-    bounds: dict[str, float] = {}
-    for constraint in field.metadata:
-        for key in ("ge", "gt", "le"):
-            if hasattr(constraint, key):
-                bounds[key] = getattr(constraint, key)
+    bounds = _bounds(name)
     return SettingRange(
         name,
         field.title or name,
@@ -158,6 +235,16 @@ def setting_range(name: str) -> SettingRange:
         bounds.get("ge", bounds.get("gt")),
         bounds.get("le"),
     )
+
+
+def _bounds(name: str) -> dict[str, float]:
+    """What the field's constraints ``ge``, ``gt`` and ``le`` say, as far as there are such."""
+    return {
+        key: getattr(constraint, key)
+        for constraint in GenerationSettings.model_fields[name].metadata
+        for key in ("ge", "gt", "le")
+        if hasattr(constraint, key)
+    }
 
 
 def _in_the_users_words(error: ValidationError) -> SettingsError:
@@ -170,14 +257,12 @@ def _in_the_users_words(error: ValidationError) -> SettingsError:
     if known_range.minimum is None or known_range.maximum is None:
         return SettingsError(f"{known_range.label}: {first['msg']}.", known_range.explanation)
     low, high = (f"{bound:.0f}" if float(bound).is_integer() else f"{bound:g}" for bound in known_range.bounds)
-    kind = "a whole number" if name in _WHOLE_NUMBERS else "a number"
-    between = f"above {low} and at most {high}" if name == "top_p" else f"from {low} to {high}"
+    kind = "a number" if GenerationSettings.model_fields[name].annotation is float else "a whole number"
+    between = f"above {low} and at most {high}" if "gt" in _bounds(name) else f"from {low} to {high}"
     return SettingsError(
         f"{known_range.label} is {first['input']!r}; it must be {kind} {between}.", known_range.explanation
     )
 
-
-_WHOLE_NUMBERS = {"max_new_tokens", "top_k", "seed"}
 
 DEFAULT_PRESET = "Balanced"
 BUILT_IN_PRESETS: Mapping[str, GenerationSettings] = MappingProxyType(
