@@ -33,11 +33,25 @@ async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
 async def pump(advance: Callable[[], bool]) -> None:
     """Call ``advance`` on the loop about 20 times a second until it returns False."""
     while advance():
+        keep_drawing()
         await asyncio.sleep(REDRAW_SECONDS)
+
+
+def keep_drawing() -> None:
+    """Start the page's updates again where they ended: a value that Flet refuses while it sends it, outside of any
+    component, ends them for good (1.0.5). What it refused stays undrawn until it changes.
+    """
+    try:
+        session = ft.context.page.session
+    except RuntimeError:
+        return  # There is no page, or it was closed.
+    session.start_updates_scheduler()  # type: ignore[no-untyped-call]
 
 
 def show_notice(text: str) -> None:
     """A snackbar on the current page."""
+    # A file name that is not UTF-8 has half characters in it, which cannot be sent.
+    text = text.encode("utf-8", "replace").decode("utf-8")
     ft.context.page.show_dialog(
         ft.SnackBar(ft.Text(text), show_close_icon=True, behavior=ft.SnackBarBehavior.FLOATING, width=560)
     )
@@ -58,6 +72,8 @@ def guard(handler: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             log.exception("a handler failed")
             show_notice(f"That did not work: {type(error).__name__}: {error}. The log has the details.")
+        finally:
+            keep_drawing()
 
     # functools.wraps would show Flet the inner signature; it decides by the parameter whether to pass the event.
     del guarded.__wrapped__

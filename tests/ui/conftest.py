@@ -25,9 +25,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.fixture(scope="session")
 def model_process() -> Iterator[ModelProcess]:
     process = ModelProcess()
-    process.warm_up()
-    yield process
-    process.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # Tiny matrices gain nothing from threads, and lose much on a busy machine.
+        patch.setenv("OMP_NUM_THREADS", "1")
+        process.warm_up()
+        yield process
+        process.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -305,8 +304,7 @@ async def test_the_text_so_far_survives_a_killed_model_process_and_the_next_gene
     state.prompt.set_text("Two")
     answering = asyncio.ensure_future(state.generate())
     await until(lambda: state.chat.busy and state.chat.messages[-1].text)
-    (child,) = [child for child in multiprocessing.active_children() if "playground" in child.name]
-    os.kill(child.pid, signal.SIGKILL)
+    os.kill(desk.process.pid, signal.SIGKILL)
     await answering
     answer = state.chat.messages[-1]
     assert answer.status is MessageStatus.FAILED and answer.text and isinstance(answer.error, ModelProcessError)
