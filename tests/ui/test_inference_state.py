@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from db.datasets import NewRow, create_with_rows
 from errors import EmptyPromptError, ModelProcessError, NotFoundError
 from helpers.chat_export import ExportFormat
 from helpers.chat_session import MessageStatus
@@ -226,6 +227,25 @@ async def test_the_count_follows_the_history_where_the_history_is_sent(desk):
     state.chat.clear()
     alone = token_count(desk.models, ("user", "One"))
     await until(lambda: state.prompt.rendered and state.prompt.rendered.token_count == alone)
+
+
+async def test_the_runs_own_dataset_is_offered_and_another_choice_of_the_user_stays(desk):
+    rows = [NewRow("Question", "Answer")]
+    with desk.database.session_scope() as session:
+        own, other = (
+            create_with_rows(session, name=name, source="test", format="chatml", rows=rows).id
+            for name in ("own", "other")
+        )
+    run = desk.add_run("run", desk.models.first, dataset_id=own)
+    state = desk.window().state
+    await state.load()
+    assert state.prompt.dataset_id == other, "the newest"
+    await state.model.select_run(run)
+    await until(lambda: state.prompt.dataset_id == own and state.prompt.samples)
+    await state.prompt.choose_dataset(other)
+    await state.model.validate()
+    await state.count_tokens()
+    assert state.prompt.dataset_id == other
 
 
 async def test_every_format_exports_what_was_said_and_jsonl_what_the_model_saw(desk):
