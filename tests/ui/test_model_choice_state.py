@@ -89,6 +89,20 @@ async def test_a_run_whose_folder_is_gone_is_refused_also_when_it_went_after_the
     assert (model.run_id, model.phase) == (good, ChoicePhase.READY)
 
 
+async def test_a_completed_run_whose_folder_is_no_adapter_is_listed_with_the_reason_and_never_the_latest(desk):
+    good = desk.add_run("good", desk.models.first)
+    broken = desk.adapter("broken")
+    (broken / WEIGHTS).unlink()
+    run = desk.add_run("broken", broken)
+    model, notices = await choice(desk)
+    listed = model.runs[0]
+    assert listed.id == run and WEIGHTS in listed.blocked and "not usable" in listed.label
+    await model.use_latest_run()
+    assert (model.run_id, notices) == (good, [])
+    await model.select_run(run)
+    assert (model.run_id, model.phase) == (good, ChoicePhase.READY) and WEIGHTS in notices[0]
+
+
 async def test_a_run_that_ended_after_the_list_was_read_can_be_chosen(desk):
     run = desk.add_run("fresh", desk.models.first, status=RunStatus.RUNNING)
     model, notices = await choice(desk)
