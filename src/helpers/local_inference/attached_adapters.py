@@ -31,6 +31,11 @@ class AttachedAdapters:
         return len(self._names)
 
     @property
+    def fingerprints(self) -> set[str]:
+        """The content of each adapter in memory."""
+        return {fingerprint for _, fingerprint in self._names}
+
+    @property
     def attachments(self) -> int:
         """How often an adapter was read from disk so far."""
         return self._made

@@ -13,6 +13,7 @@ from helpers.local_inference.adapter_files import AdapterFolder
 from helpers.local_inference.attached_adapters import AttachedAdapters
 from helpers.local_inference.base_model_files import LoadingReport, folder_fingerprint
 from helpers.local_inference.model_loading import load_base_model, release_memory
+from helpers.local_inference.prefix_cache import PrefixCache
 from helpers.local_inference.quantization_policy import Device, WeightsChoice
 
 logger = logging.getLogger(__name__)
@@ -36,17 +37,20 @@ class BaseKey:
 
 @dataclass(frozen=True)
 class LoadedBase:
-    """A base model in memory and the adapters on it."""
+    """A base model in memory, the adapters on it, and what both computed for the last texts."""
 
     model: Any
     adapters: AttachedAdapters
+    prefixes: PrefixCache
 
 
 class BaseModelCache:
     """Keeps the last used base models; the least recently used one goes when another is asked for."""
 
-    def __init__(self, most: int = MOST_BASES) -> None:
+    def __init__(self, prefix_budget: int, most: int = MOST_BASES) -> None:
+        """``prefix_budget``: bytes that the computed texts of one base may take."""
         self._most = most
+        self._prefix_budget = prefix_budget
         self._bases: OrderedDict[BaseKey, LoadedBase] = OrderedDict()
         self.loads = 0
 
@@ -93,7 +97,7 @@ class BaseModelCache:
             )
             self.loads += 1
             logger.info("loaded %s (%s) in %.1f s", key.folder, key.choice.label, time.perf_counter() - started)
-            self._bases[key] = LoadedBase(model, AttachedAdapters(model))
+            self._bases[key] = LoadedBase(model, AttachedAdapters(model), PrefixCache(self._prefix_budget))
         self._bases.move_to_end(key)
         return self._bases[key]
 
@@ -101,7 +105,9 @@ class BaseModelCache:
         """The module that answers as ``adapter`` on the loaded base ``key``; raises AdapterError."""
         loaded = self._bases[key]
         try:
-            return loaded.adapters.activate(adapter)
+            forward = loaded.adapters.activate(adapter)
+            loaded.prefixes.retain({None, *loaded.adapters.fingerprints})
+            return forward
         except AdapterError:
             if loaded.adapters.damaged or key.private_to is not None:
                 del self._bases[key]

@@ -13,7 +13,7 @@ from typing import Any
 import helpers.local_inference.model_libraries as libraries
 from errors import ModelLoadError
 from helpers.local_inference.adapter_files import AdapterFolder, read_adapter_folder
-from helpers.local_inference.base_model_cache import BaseModelCache
+from helpers.local_inference.base_model_cache import BaseModelCache, LoadedBase
 from helpers.local_inference.base_model_files import LoadingReport, LoadingStopped
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
 from helpers.local_inference.generation_events import (
@@ -31,6 +31,7 @@ from helpers.local_inference.generation_events import (
 )
 from helpers.local_inference.generation_settings import BUILT_IN_PRESETS, DEFAULT_PRESET, GenerationSettings
 from helpers.local_inference.model_loading import memory_errors_in_words
+from helpers.local_inference.prefix_cache import TextState, budget_bytes, new_state
 from helpers.local_inference.prompt_rendering import PreparedPrompt, PromptRenderer, require_question, require_room
 from helpers.local_inference.quantization_policy import WeightsChoice, choose_weights, find_device
 from helpers.local_inference.requests import GenerationRequest, ModelSelection, PromptRequest
@@ -55,13 +56,16 @@ def never_stop() -> bool:
 class Engine:
     """Answers requests one after another; models stay in memory between them."""
 
-    def __init__(self, compute_threads: int | None = None) -> None:
-        """``compute_threads``: CPU threads for torch, fewer for a tiny model; None = leave torch's setting alone."""
+    def __init__(self, compute_threads: int | None = None, prefix_bytes: int | None = None) -> None:
+        """``compute_threads``: CPU threads for torch, fewer for a tiny model; None = leave torch's setting alone.
+
+        ``prefix_bytes``: the most memory for computed texts, 0 = compute each anew, None = a share of the memory.
+        """
         libraries.load()
         self._compute_threads = compute_threads
-        self.bases = BaseModelCache()
-        self._renderer = PromptRenderer()
         self._device = find_device()
+        self.bases = BaseModelCache(budget_bytes(self._device.kind) if prefix_bytes is None else prefix_bytes)
+        self._renderer = PromptRenderer()
 
     def render(self, request: PromptRequest) -> RenderedPrompt:
         """The exact prompt of ``request``. Loads no weights; may be called from any thread."""
@@ -125,7 +129,7 @@ class Engine:
         self._use_threads(base.size_bytes)
         return ActiveModel(
             forward,
-            loaded.model,
+            loaded,
             prompt,
             _describe(request, prompt, adapter, choice, self._device.kind),
             time.perf_counter() - started if is_new else 0.0,
@@ -161,13 +165,13 @@ def _require_known_tokens(prompt: PreparedPrompt, model: Any) -> None:
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """What answers which prompt: ``forward`` computes, ``base`` is the model under it.
+    """What answers which prompt: ``forward`` computes, ``base`` is what it stands on.
 
     ``seconds_to_load`` is 0 where everything was in memory.
     """
 
     forward: Any
-    base: Any
+    base: LoadedBase
     prompt: PreparedPrompt
     description: LoadedModel
     seconds_to_load: float
@@ -220,7 +224,9 @@ class _Answer:
         started = time.perf_counter()
         first = last = None
         reason = FinishReason.LENGTH
-        for step in self._tokens():
+        state = self._take_state()
+        cached_tokens = state.tokens
+        for step in self._tokens(state):
             if self.should_stop():
                 reason = FinishReason.STOPPED
                 break
@@ -240,6 +246,7 @@ class _Answer:
         if not stops.reached:
             yield from self._show(stops.push(detokenizer.finish()))
             yield from self._show(stops.finish())
+        self._keep_state(state)
         seconds = time.perf_counter() - started
         decoding = (last - first) if first is not None and last is not None else 0.0
         yield GenerationFinished(
@@ -255,18 +262,38 @@ class _Answer:
                 settings=self.settings,
                 model=self.active.description,
                 token_ids=tuple(self._token_ids),
+                cached_tokens=cached_tokens,
             )
         )
 
-    def _tokens(self) -> Iterator[PromptProcessed | int]:
+    def _take_state(self) -> TextState:
+        base, prompt_ids = self.active.base, self.active.prompt.chat.token_ids
+        if self.settings.penalty_alpha:
+            # Contrastive search looks at what the model computed last for every token, which is not kept.
+            return new_state(base.model.config)
+        return base.prefixes.take(base.model.config, self.active.description.adapter_fingerprint, prompt_ids)
+
+    def _keep_state(self, state: TextState) -> None:
+        """Not reached by an answer that failed or that nobody read to its end."""
+        prompt_ids = self.active.prompt.chat.token_ids
+        if not self.settings.penalty_alpha:
+            self.active.base.prefixes.put(
+                self.active.description.adapter_fingerprint,
+                (*prompt_ids, *self._token_ids),
+                len(prompt_ids),
+                state,
+            )
+
+    def _tokens(self, state: TextState) -> Iterator[PromptProcessed | int]:
         prompt_ids = self.active.prompt.chat.token_ids
         context = self.active.prompt.model.base.context_length
         room = context - len(prompt_ids) if context is not None else _MOST_NEW_TOKENS
         return generate_tokens(
             self.active.forward,
-            self.active.base,
+            self.active.base.model,
             prompt_ids,
             self.settings,
+            state,
             max_new_tokens=min(self.settings.max_new_tokens, room),
             stop_ids=self.active.prompt.model.chat.stop_ids,
         )

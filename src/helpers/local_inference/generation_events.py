@@ -58,6 +58,7 @@ class GenerationResult:
     """One finished answer. Times in seconds; ``tokens_per_second`` counts decoding after the first token.
 
     ``token_ids`` are the answer's ids as the model chose them, with the stop id where it ended by one.
+    ``cached_tokens``: how many of the prompt's tokens were known from an earlier text and not computed again.
     """
 
     text: str
@@ -71,6 +72,7 @@ class GenerationResult:
     settings: GenerationSettings
     model: LoadedModel
     token_ids: tuple[int, ...] = ()
+    cached_tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``generate --json`` prints."""
@@ -78,6 +80,7 @@ class GenerationResult:
             "text": self.text,
             "finish_reason": str(self.finish_reason),
             "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
             "new_tokens": self.new_tokens,
             "seconds": self.seconds,
             "time_to_first_token": self.time_to_first_token,

@@ -7,6 +7,7 @@ from helpers.local_inference import contrastive_search
 from helpers.local_inference.forward_step import ForwardStep
 from helpers.local_inference.generation_events import PromptProcessed
 from helpers.local_inference.generation_settings import GenerationSettings
+from helpers.local_inference.prefix_cache import TextState
 from helpers.local_inference.sampling import Sampler
 
 PREFILL_CHUNK_TOKENS = 256
@@ -17,30 +18,35 @@ def generate_tokens(
     base: Any,
     prompt_ids: Sequence[int],
     settings: GenerationSettings,
+    state: TextState,
     *,
     max_new_tokens: int,
     stop_ids: Collection[int],
 ) -> Iterator[PromptProcessed | int]:
     """Prefill progress, then the answer's token ids; the last may be a stop id.
 
-    ``forward`` is the module that computes: ``base``, or ``base`` with an adapter active on it. The consumer ends an
-    answer early by not asking for the next token. Raises ModelError for NaN.
+    ``forward`` is the module that computes: ``base``, or ``base`` with an adapter active on it. ``state`` holds what
+    is known of the prompt, and grows. The consumer ends an answer early by not asking for the next token. Raises
+    ModelError for NaN.
     """
     import torch
-    from transformers import DynamicCache
 
     device = base.get_input_embeddings().weight.device
     token_ids = torch.empty((1, len(prompt_ids) + max_new_tokens), dtype=torch.long, device=device)
     token_ids[0, : len(prompt_ids)] = torch.tensor(prompt_ids, device=device)
     contrastive = settings.penalty_alpha > 0
-    step = ForwardStep(forward, base, DynamicCache(config=base.config), keeps_directions=contrastive)
+    step = ForwardStep(forward, base, state.cache, keeps_directions=contrastive)
     sampler = Sampler(settings, device)
 
-    for start in range(0, len(prompt_ids), PREFILL_CHUNK_TOKENS):
-        end = min(start + PREFILL_CHUNK_TOKENS, len(prompt_ids))
-        logits = step(token_ids[:, start:end])
-        yield PromptProcessed(end, len(prompt_ids))
     length = len(prompt_ids)
+    logits = state.logits
+    for start in range(state.tokens, length, PREFILL_CHUNK_TOKENS):
+        end = min(start + PREFILL_CHUNK_TOKENS, length)
+        logits = step(token_ids[:, start:end])
+        yield PromptProcessed(end, length)
+    assert logits is not None
+    # Sampling changes logits in place.
+    state.prompt_is_processed(logits.clone())
     if contrastive:
         yield from contrastive_search.search(step, token_ids, length, logits, sampler, settings, stop_ids)
         return
