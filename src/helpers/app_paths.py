@@ -20,8 +20,8 @@ def data_dir(chosen: Path | None = None) -> Path:
 
 
 def demo_data_dir(chosen: Path | None = None) -> Path:
-    """The demo's own workspace folder, beside the user's, so that a demo never touches real runs."""
-    return data_dir(chosen) if chosen is not None else data_dir() / "demo"
+    """The demo's own workspace, a folder in the user's, so that a demo never touches real runs."""
+    return data_dir(chosen) / "demo"
 
 
 def database_path(workspace: Path) -> Path:

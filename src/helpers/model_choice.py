@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from db import settings, training_runs
 from db.models import RunStatus, TrainingRun
 from errors import AdapterError, ModelError, ModelNotFoundError, NotFoundError, SettingsError
-from helpers.adapter_validation import validate_adapter
+from helpers.adapter_validation import folder_problem, validate_adapter
 from helpers.base_models import BaseSource, missing_base_message, resolve_base_model
 from helpers.local_inference import Dtype, ModelSelection, Quantization
 
@@ -37,20 +37,23 @@ def find_usable_run_or_raise(session: Session, wanted: str) -> TrainingRun:
     run = training_runs.find_by_name_or_id_or_raise(session, wanted)
     reason = why_not_usable(run)
     if reason:
-        raise AdapterError(f"Run {run.id} “{run.name}” cannot be used: {reason}.", "Choose a completed run.")
+        raise AdapterError(f"Run {run.id} “{run.name}” cannot be used. {reason}", "Choose a completed run.")
     return run
 
 
 def why_not_usable(run: TrainingRun) -> str:
-    """Why a run cannot be chatted with, as the end of a sentence; empty = it can, as far as its record says."""
+    """Why a run cannot be chatted with, as a sentence; empty = it can. Reads no weights, so it is quick in lists."""
     match run.status:
         case RunStatus.PENDING:
-            return "it has not started yet"
+            return "It has not started yet."
         case RunStatus.RUNNING:
-            return "it is still training"
+            return "It is still training."
         case RunStatus.FAILED:
-            return f"it failed ({(run.error or 'no reason recorded').rstrip('.')})"
-    return "" if run.adapter_path else "it recorded no adapter folder"
+            return f"It failed. {run.error or ''}".strip()
+    if not run.adapter_path:
+        return "It recorded no adapter folder."
+    problem = folder_problem(Path(run.adapter_path))
+    return problem.message if problem is not None else ""
 
 
 def choose_model(

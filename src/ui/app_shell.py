@@ -9,6 +9,7 @@ from ui.app_services import AppServices
 from ui.app_state import WindowState
 from ui.background_tasks import guard, safe_component, show_notice
 from ui.components.cards import fact_chip
+from ui.fonts import FONTS
 from ui.inference.inference_state import InferenceState
 from ui.inference.inference_tab import InferenceTab
 from ui.settings.settings_screen import SettingsScreen
@@ -25,6 +26,7 @@ def make_app(services: AppServices) -> Callable[[ft.Page], None]:
     def main(page: ft.Page) -> None:
         page.title = "Adapter Playground"
         page.padding = 0
+        page.fonts = FONTS
         page.theme = theme.app_theme()
         page.dark_theme = theme.app_theme()
         window = WindowState(services.database, web=page.web)
@@ -53,7 +55,7 @@ def App(window: WindowState, state: InferenceState) -> ft.Control:
         page.on_keyboard_event = guard(lambda e: keyboard(e, window, state))
         size()
         look()
-        await window.load()
+        await guard(window.load)()
         look()
         await guard(state.load)()
 

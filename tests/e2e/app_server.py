@@ -16,23 +16,27 @@ START_SECONDS = 60
 
 
 class AppServer:
-    """``adapter-playground --web`` on a free port and a workspace folder; use it in a ``with`` block."""
+    """``adapter-playground --web`` on a free port and a data folder; use it in a ``with`` block.
+
+    ``workspace`` is the folder with the database: with ``--demo`` the one in the data folder.
+    """
 
     def __init__(self, workspace: Path, *options: str) -> None:
-        self.workspace = workspace
+        self.workspace = workspace / "demo" if "--demo" in options else workspace
+        self._data_dir = workspace
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         workspace.mkdir(parents=True, exist_ok=True)
-        self.log = workspace / "server-output.txt"
+        self.log = workspace / f"server-{self.port}.txt"
         self._options = options
 
     def __enter__(self) -> "AppServer":
         command = [sys.executable, "-m", "main", *self._options]
-        command += ["--web", "--port", str(self.port), "--data-dir", str(self.workspace)]
+        command += ["--web", "--port", str(self.port), "--data-dir", str(self._data_dir)]
         environment = {**os.environ, "PYTHONPATH": str(SOURCE), "HF_HUB_OFFLINE": "1"}
         with self.log.open("wb") as output:
             self.process = psutil.Popen(
-                command, cwd=self.workspace, env=environment, stdout=output, stderr=subprocess.STDOUT
+                command, cwd=self._data_dir, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

@@ -10,7 +10,6 @@ from playwright.sync_api import Browser
 from e2e.app_driver import AppPage, find_browser, launched_browser
 from e2e.app_server import AppServer
 
-
 PICTURES = Path(__file__).parent / "failures"
 FAILED = pytest.StashKey[bool]()
 

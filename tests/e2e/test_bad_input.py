@@ -13,9 +13,21 @@ from db.models import RunStatus
 from e2e.app_driver import AppPage
 from e2e.app_server import AppServer
 from e2e.inference_steps import DONE, READY, ask, choose_run, generate
-from helpers.app_paths import database_path
+from helpers.app_paths import database_path, demo_assets_dir
+from tiny_models import build_tiny_adapter, build_tiny_base
 
 Register = Callable[..., Path]
+MANY_TOKENS = 1900
+# Random weights of this seed write thousands of tokens before one that ends the turn.
+ENDLESS = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "head_dim": 32,
+    "max_position_embeddings": 8192,
+    "seed": 4,
+}
 
 
 @pytest.fixture
@@ -25,13 +37,25 @@ def register(server: AppServer) -> Register:
     def add(name: str, base_model: str = "demo/tiny-chat") -> Path:
         folder = server.workspace / "copies" / name
         shutil.copytree(server.workspace / "runs" / "json-answers", folder)
-        with Database.open(database_path(server.workspace)) as database, database.session_scope() as session:
-            training_runs.create(
-                session, name=name, base_model=base_model, status=RunStatus.COMPLETED, adapter_path=str(folder)
-            )
+        record_run(server, name, base_model, folder)
         return folder
 
     return add
+
+
+@pytest.fixture(scope="module")
+def endless(server: AppServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A run whose model goes on and on."""
+    folder = tmp_path_factory.mktemp("endless")
+    base = build_tiny_base(folder / "base", **ENDLESS)
+    record_run(server, "endless", str(base), build_tiny_adapter(base, folder / "adapter"))
+
+
+def record_run(server: AppServer, name: str, base_model: str, folder: Path) -> None:
+    with Database.open(database_path(server.workspace)) as database, database.session_scope() as session:
+        training_runs.create(
+            session, name=name, base_model=base_model, status=RunStatus.COMPLETED, adapter_path=str(folder)
+        )
 
 
 def test_a_damaged_run_locks_the_prompt_and_says_why(app: AppPage) -> None:
@@ -92,9 +116,9 @@ def test_a_base_that_is_nowhere_is_explained_and_can_be_located(app: AppPage, re
     app.click("Refresh the list of runs")
     app.choose("Training run", re.compile("^far-away ·"))
     app.see("Locate base model...")
-    app.click("Choose the folder where this base model lies")
-    app.see("Folder")
-    app.type("Folder", str(bundled_base()))
+    app.click("Locate base model...")
+    app.see("It is remembered.")
+    app.type("Folder", str(demo_assets_dir() / "tiny-chat"))
     app.click("Use folder")
     app.see(READY)
     ask(app, "What is the capital of France?")
@@ -113,8 +137,8 @@ def test_a_base_without_network_is_explained(app: AppPage, register: Register) -
     assert app.value("Prompt") == "Hello"
 
 
+@pytest.mark.usefixtures("endless")
 def test_the_model_process_killed_in_mid_answer(app: AppPage, server: AppServer) -> None:
-    choose_run(app, "pirate-speak")
     generate_at_length(app)
     app.wait_until(lambda screen: tokens_written(screen) > 20, "text to stream")
     process = server.model_process()
@@ -122,17 +146,18 @@ def test_the_model_process_killed_in_mid_answer(app: AppPage, server: AppServer)
     process.kill()
     app.see("The model process")
     assert tokens_written(app.words()) > 20, "the text so far stays"
+    choose_run(app, "pirate-speak")
     ask(app, "What is the capital of France?")
 
 
+@pytest.mark.usefixtures("endless")
 def test_stop_in_mid_answer_keeps_the_text(app: AppPage) -> None:
-    choose_run(app, "pirate-speak")
     generate_at_length(app)
     app.wait_until(lambda screen: tokens_written(screen) > 20, "text to stream")
     app.page.keyboard.press("Escape")
     app.see("stopped")
     app.see(DONE)
-    assert 20 < tokens_written(app.words()) < 900
+    assert 20 < tokens_written(app.words()) < MANY_TOKENS
 
 
 def test_two_windows_on_one_workspace_keep_their_own_conversations(open_window: Callable[..., AppPage]) -> None:
@@ -145,14 +170,14 @@ def test_two_windows_on_one_workspace_keep_their_own_conversations(open_window: 
 
 
 def test_two_app_processes_share_a_workspace(open_window: Callable[..., AppPage], server: AppServer, browser) -> None:
-    with AppServer(server.workspace, "--demo") as other:
+    with AppServer(server.workspace) as other:
         window = AppPage.opened(browser, other.url)
         choose_run(window, "pirate-speak")
         window.click("Save as preset")
         window.see("Name")
         window.type("Name", "Shared by two")
         window.click("Save")
-        window.see("Shared by two")
+        window.see("Delete this preset")
         window.page.context.close()
     here = open_window()
     here.open_menu("Preset")
@@ -160,10 +185,12 @@ def test_two_app_processes_share_a_workspace(open_window: Callable[..., AppPage]
 
 
 def generate_at_length(app: AppPage) -> None:
-    """An answer that runs on: so hot that the end-of-turn token is improbable."""
-    app.type("Temperature value", "2")
-    app.type("Max new tokens value", "900")
-    app.field("Prompt").focus()
+    """An answer that takes many seconds."""
+    app.click("Refresh the list of runs")
+    choose_run(app, "endless")
+    app.choose("Preset", "Deterministic")
+    app.type("Repetition penalty value", "1")
+    app.type("Max new tokens value", str(MANY_TOKENS))
     app.type("Prompt", "Tell me a story.")
     generate(app)
 
@@ -172,9 +199,3 @@ def tokens_written(screen: str) -> int:
     """The token count shown under the newest answer."""
     found = re.findall(r"(\d+) tokens(?! of)", screen)
     return int(found[-1]) if found else 0
-
-
-def bundled_base() -> Path:
-    from helpers.app_paths import demo_assets_dir
-
-    return demo_assets_dir() / "tiny-chat"

@@ -43,6 +43,12 @@ def small_text(text: str, color: ft.ColorValue = theme.SECONDARY_TEXT, **look: A
     return ft.Text(text, size=theme.TEXT_SMALL, color=color, **look)
 
 
+def said(text: str, size: float = theme.TEXT_BODY, color: ft.ColorValue | None = None, **look: Any) -> ft.Text:
+    """Text that can be selected and copied."""
+    # Flutter tells screen readers nothing of a selectable text but what its label says.
+    return ft.Text(text, size=size, color=color, selectable=True, semantics_label=text, **look)
+
+
 def labelled(label: str, control: ft.Control, expand: bool | int | None = None) -> ft.Container:
     """A name for screen readers, where the control itself gives none (Flet's dropdowns, sliders, bare fields)."""
     return ft.Container(ft.Semantics(content=control, label=label, container=True), expand=expand)
@@ -99,7 +105,7 @@ def text_button(
 def fact_row(name: str, value: str, name_width: int = 110) -> ft.Row:
     """A name and its value, the value wrapping beside it."""
     return ft.Row(
-        [small_text(name, width=name_width), ft.Text(value, size=theme.TEXT_SMALL, selectable=True, expand=True)],
+        [small_text(name, width=name_width), said(value, theme.TEXT_SMALL, expand=True)],
         vertical_alignment=ft.CrossAxisAlignment.START,
         spacing=theme.SPACE_S,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import flet as ft
 
 from ui import theme
-from ui.background_tasks import guard
+from ui.background_tasks import guard, safe_component
 from ui.components.draft_field import DraftField
 
 Answer = Callable[..., Any]
@@ -33,41 +33,47 @@ def text_dialog(
     on_text: Callable[[str], Any],
     on_close: Answer,
     on_browse: Answer | None = None,
-    text: str = "",
-    version: int = 0,
 ) -> ft.AlertDialog:
     """Ask for one line of text. ``on_browse`` adds a button that opens the system's folder picker."""
-    typed = {"text": text}
-
-    def remember(value: str) -> None:
-        typed["text"] = value
-
-    field = DraftField(
-        text,
-        version,
-        on_change=remember,
-        on_submit=on_text,
-        label=label,
-        autofocus=True,
-        expand=True,
-    )
-    browse = (
-        ft.OutlinedButton("Browse...", icon=ft.Icons.FOLDER_OPEN, on_click=guard(on_browse)) if on_browse else None
-    )
-    row: list[ft.Control] = [field, browse] if browse else [field]
     return ft.AlertDialog(
         modal=True,
         title=ft.Text(title),
-        content=ft.Container(
-            width=560,
-            content=ft.Column(
-                [ft.Text(hint, size=theme.TEXT_BODY, color=theme.SECONDARY_TEXT), ft.Row(row)],
-                tight=True,
-                spacing=theme.SPACE_L,
+        content=ft.Container(TextQuestion(label, hint, yes, on_text, on_close, on_browse), width=560),
+    )
+
+
+@safe_component
+def TextQuestion(
+    label: str, hint: str, yes: str, on_text: Callable[[str], Any], on_close: Answer, on_browse: Answer | None
+) -> ft.Control:
+    """The field and its buttons; nothing happens while the field is empty."""
+    typed = ft.use_ref("")
+
+    def remember(text: str) -> None:
+        typed.current = text
+
+    def answer() -> Any:
+        text = (typed.current or "").strip()
+        return on_text(text) if text else None
+
+    field = DraftField(
+        "", 0, on_change=remember, on_submit=lambda _: answer(), label=label, autofocus=True, expand=True
+    )
+    row: list[ft.Control] = [field]
+    if on_browse is not None:
+        row.append(ft.OutlinedButton("Browse...", icon=ft.Icons.FOLDER_OPEN, on_click=guard(on_browse)))
+    return ft.Column(
+        [
+            ft.Text(hint, size=theme.TEXT_BODY, color=theme.SECONDARY_TEXT),
+            ft.Row(row),
+            ft.Row(
+                [
+                    ft.TextButton("Cancel", on_click=guard(on_close)),
+                    ft.FilledButton(yes, on_click=guard(answer)),
+                ],
+                alignment=ft.MainAxisAlignment.END,
             ),
-        ),
-        actions=[
-            ft.TextButton("Cancel", on_click=guard(on_close)),
-            ft.FilledButton(yes, on_click=guard(lambda: on_text(typed["text"]))),
         ],
+        tight=True,
+        spacing=theme.SPACE_L,
     )

@@ -9,8 +9,9 @@ import flet as ft
 from helpers.chat_session import Message, MessageStatus
 from ui import theme
 from ui.background_tasks import guard, safe_component
-from ui.components.cards import fact_chip, icon_button, small_text
+from ui.components.cards import fact_chip, icon_button, said, small_text
 from ui.components.draft_field import DraftField
+from ui.fonts import CODE_FONT
 
 CURSOR = " ▍"
 
@@ -32,7 +33,7 @@ def PairMessage(message: Message, actions: MessageActions, dark: bool, busy: boo
         return ft.Row(
             [
                 ft.Icon(ft.Icons.PERSON_OUTLINE, size=18, color=theme.SECONDARY_TEXT, semantics_label="Prompt"),
-                _said(message.text, theme.TEXT_BODY, theme.SECONDARY_TEXT, expand=True),
+                said(message.text, theme.TEXT_BODY, theme.SECONDARY_TEXT, expand=True),
                 _copy_button(message),
             ],
             vertical_alignment=ft.CrossAxisAlignment.START,
@@ -57,7 +58,7 @@ def BubbleMessage(
     if mine and editing and actions.edit is not None:
         return EditBubble(message, actions.edit, lambda: set_editing(False))
     content: list[ft.Control] = (
-        [_said(message.text, 15, ft.Colors.ON_PRIMARY_CONTAINER)] if mine else _answer(message, dark)
+        [said(message.text, 15, ft.Colors.ON_PRIMARY_CONTAINER)] if mine else _answer(message, dark)
     )
     bubble = ft.Container(
         content=ft.Column(content, spacing=theme.SPACE_S, tight=True),
@@ -114,11 +115,6 @@ def EditBubble(message: Message, save: Callable[[str], Any], close: Callable[[],
     )
 
 
-def _said(text: str, size: int, color: ft.ColorValue | None = None, expand: bool | None = None) -> ft.Text:
-    # Flutter tells screen readers nothing of a selectable text but what its label says.
-    return ft.Text(text, size=size, color=color, selectable=True, expand=expand, semantics_label=text)
-
-
 def _side(mine: bool) -> ft.MainAxisAlignment:
     return ft.MainAxisAlignment.END if mine else ft.MainAxisAlignment.START
 
@@ -127,7 +123,7 @@ def _answer(message: Message, dark: bool) -> list[ft.Control]:
     parts: list[ft.Control] = []
     if message.status is MessageStatus.STREAMING:
         # Markdown parses and highlights everything again on each change, so a running answer is plain text.
-        parts.append(_said(message.text + CURSOR, 15))
+        parts.append(said(message.text + CURSOR, 15))
     elif message.text:
         parts.append(_markdown(message.text, dark))
     if message.error is not None:
@@ -151,7 +147,7 @@ def _markdown(text: str, dark: bool) -> ft.Control:
         md_style_sheet=ft.MarkdownStyleSheet(
             p_text_style=ft.TextStyle(size=15),
             list_bullet_text_style=ft.TextStyle(size=15),
-            code_text_style=ft.TextStyle(size=14, font_family="Roboto Mono"),
+            code_text_style=ft.TextStyle(size=14, font_family=CODE_FONT),
             codeblock_decoration=ft.BoxDecoration(
                 bgcolor=ft.Colors.SURFACE_CONTAINER_LOWEST, border_radius=theme.RADIUS_S
             ),
@@ -164,7 +160,7 @@ def _expected(text: str) -> ft.Control:
     return ft.Row(
         [
             ft.Icon(ft.Icons.FLAG_OUTLINED, size=14, color=theme.SECONDARY_TEXT),
-            small_text(f"Expected: {text}", selectable=True, expand=True),
+            said(f"Expected: {text}", theme.TEXT_SMALL, theme.SECONDARY_TEXT, expand=True),
         ],
         spacing=6,
         vertical_alignment=ft.CrossAxisAlignment.START,
@@ -172,7 +168,7 @@ def _expected(text: str) -> ft.Control:
 
 
 def _failure(message: str, hint: str) -> ft.Control:
-    words: list[ft.Control] = [ft.Text(message, size=13, color=ft.Colors.ERROR, selectable=True)]
+    words: list[ft.Control] = [said(message, 13, ft.Colors.ERROR)]
     if hint:
         words.append(small_text(hint))
     return ft.Row(

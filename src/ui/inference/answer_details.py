@@ -9,7 +9,8 @@ from helpers.chat_session import Message
 from helpers.local_inference import GenerationResult, RenderedPrompt
 from ui import theme
 from ui.background_tasks import guard
-from ui.components.cards import fact_row, small_text
+from ui.components.cards import fact_row, said, small_text
+from ui.fonts import CODE_FONT
 
 
 def answer_details_dialog(message: Message, close: Callable[[], Any]) -> ft.AlertDialog:
@@ -31,7 +32,7 @@ def exact_prompt_dialog(rendered: RenderedPrompt, close: Callable[[], Any]) -> f
         [
             small_text(" ".join([source, *rendered.notes])),
             ft.Container(
-                ft.Text(rendered.text, size=13, font_family="Roboto Mono", selectable=True),
+                said(rendered.text, 13, font_family=CODE_FONT),
                 bgcolor=ft.Colors.SURFACE_CONTAINER_LOWEST,
                 border_radius=theme.RADIUS_S,
                 padding=theme.SPACE_M,

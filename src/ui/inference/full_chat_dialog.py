@@ -91,9 +91,13 @@ def ChatComposer(chat: ObservableChat, state: InferenceState) -> ft.Control:
             return
         text.current = ""
         set_version(lambda number: number + 1)
-        if not await state.send(message):
-            text.current = message
-            set_version(lambda number: number + 1)
+        sent = False
+        try:
+            sent = await state.send(message)
+        finally:
+            if not sent:
+                text.current = message
+                set_version(lambda number: number + 1)
 
     action: ft.Control = (
         stop_button(chat)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import flet as ft
 
-from errors import PlaygroundError
+from errors import ModelError, PlaygroundError
 from helpers.chat_export import ExportFormat, ExportHeader, ExportMessage, export_chat
 from helpers.chat_session import (
     AnswerOptions,
@@ -18,7 +18,7 @@ from helpers.chat_session import (
     answered_turns,
     model_messages,
 )
-from helpers.local_inference import PromptRequest, RenderedPrompt
+from helpers.local_inference import ModelSelection, PromptRequest, RenderedPrompt
 from ui.app_services import AppServices
 from ui.background_tasks import Debounced, Notify, pump, run_blocking
 from ui.components.readable import readable_bytes
@@ -53,6 +53,7 @@ class InferenceState:
         self.prompt = PromptState(services.database)
         self.chat = ObservableChat(services.model_process)
         self._starting = False
+        self._uncountable: ModelSelection | None = None
         # A run's own dataset is offered once, so that another choice of the user stays.
         self._offered_dataset_id: int | None = None
         self._offer_dataset = Debounced(0)
@@ -118,6 +119,7 @@ class InferenceState:
 
     def _get_ready(self) -> None:
         # The process imports torch while the user writes, so the first answer need not wait for it.
+        self._uncountable = None
         self.services.model_process.warm_up()
         self.count_tokens_soon()
         dataset_id = self.model.dataset_id
@@ -135,15 +137,18 @@ class InferenceState:
 
     async def count_tokens(self) -> None:
         """Count with the tokenizer and template that will be used; None while no adapter is ready."""
-        text = self.prompt.text
-        if self.model.phase is not ChoicePhase.READY or not text.strip():
+        text, selection = self.prompt.text, self.model.selection
+        if self.model.phase is not ChoicePhase.READY or not text.strip() or selection == self._uncountable:
             self.prompt.rendered = None
             return
         try:
             rendered = await self.render_prompt(text, with_history=self.sampling.include_history)
-        except PlaygroundError:
+        except PlaygroundError as error:
             # The same cause is reported in full by Generate; a count is only a convenience.
             rendered = None
+            if isinstance(error, ModelError):
+                # A base that is out of reach is not looked for again at every pause in typing.
+                self._uncountable = selection
         if self.prompt.text == text:
             self.prompt.rendered = rendered
 

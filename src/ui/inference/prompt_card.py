@@ -123,7 +123,7 @@ def PromptLength(prompt: PromptState, state: InferenceState, ready: bool, show_p
     rendered = prompt.rendered
     parts = [f"{len(prompt.text):,} characters"]
     color = theme.SECONDARY_TEXT
-    if rendered is not None:
+    if rendered is not None and ready:
         limit = rendered.context_length
         parts.append(f"{rendered.token_count:,} tokens" + (f" of {limit:,}" if limit else ""))
         if limit and rendered.token_count >= limit:

@@ -1,11 +1,11 @@
 """The runs as the dropdown lists them, and which of them can be chosen."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from db import training_runs
 from db.database import Database
 from db.models import RunStatus, TrainingRun
+from helpers.model_choice import why_not_usable
 
 RECENT_RUNS = 100
 
@@ -34,37 +34,21 @@ def find_latest_usable(database: Database) -> int | None:
         completed = training_runs.list_recent(session, limit=RECENT_RUNS, status=RunStatus.COMPLETED)
     # A run that recorded no end counts as the oldest.
     by_end = sorted(completed, key=lambda run: run.finished_at.timestamp() if run.finished_at else 0, reverse=True)
-    return next((run.id for run in by_end if not why_blocked(run)), None)
+    return next((run.id for run in by_end if not why_not_usable(run)), None)
 
 
 def find_run_or_raise(database: Database, run_id: int) -> tuple[TrainingRun, str]:
     """The run and why it cannot be chosen, as it stands now; empty = it can. Raises NotFoundError."""
     with database.read_scope() as session:
         run = training_runs.find_or_raise(session, run_id)
-    return run, why_blocked(run)
-
-
-def why_blocked(run: TrainingRun) -> str:
-    """Why the run cannot be chosen, as a sentence; empty = it can."""
-    match run.status:
-        case RunStatus.PENDING:
-            return "It has not started yet."
-        case RunStatus.RUNNING:
-            return "It is still training."
-        case RunStatus.FAILED:
-            return f"It failed. {run.error or ''}".strip()
-    if not run.adapter_path:
-        return "It recorded no adapter folder."
-    if not Path(run.adapter_path).is_dir():
-        return f"Its adapter folder is gone: {run.adapter_path}"
-    return ""
+    return run, why_not_usable(run)
 
 
 def _option(run: TrainingRun) -> RunOption:
     when = (run.finished_at or run.created_at).astimezone().strftime("%b %d")
     rank = run.hyperparameters.get("r") or run.hyperparameters.get("lora_r") or run.hyperparameters.get("rank")
     shown = [run.name, f"r{rank}" if rank else "", when]
-    blocked = why_blocked(run)
+    blocked = why_not_usable(run)
     if blocked:
         shown = [run.name, str(run.status.value) if run.status is not RunStatus.COMPLETED else "not usable", when]
     return RunOption(run.id, run.name, run.status, blocked, " · ".join(part for part in shown if part))

@@ -6,7 +6,7 @@ from helpers.local_inference import Quantization
 from ui import theme
 from ui.app_state import THEME_CHOICES, WindowState
 from ui.background_tasks import guard, safe_component, show_notice
-from ui.components.cards import card, card_title, small_text
+from ui.components.cards import card, card_title, said, small_text
 from ui.components.picker import picker
 from ui.inference.inference_state import InferenceState
 from ui.inference.model_choice_state import ModelChoiceState
@@ -93,7 +93,7 @@ def WorkspaceCard(state: InferenceState) -> ft.Control:
     services = state.services
     rows: list[ft.Control] = [
         card_title(ft.Icons.FOLDER_OUTLINED, "Workspace"),
-        ft.Text(str(services.workspace), size=13, selectable=True),
+        said(str(services.workspace), 13),
         small_text(
             "The demo workspace. Your own opens without --demo."
             if services.demo
