@@ -4,6 +4,7 @@ Importing this package loads no torch; :class:`LocalInference` and the model pro
 """
 
 from helpers.local_inference.generation_events import (
+    AdapterEffect,
     FinishReason,
     GenerationEvent,
     GenerationFailed,
@@ -40,6 +41,7 @@ from helpers.local_inference.worker import ModelProcess, UnloadResult
 __all__ = [
     "BUILT_IN_PRESETS",
     "DEFAULT_PRESET",
+    "AdapterEffect",
     "ChatMessage",
     "Dtype",
     "EditableGenerationSettings",

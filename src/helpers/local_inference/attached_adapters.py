@@ -2,12 +2,16 @@
 
 import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from errors import AdapterError
+from helpers.local_inference.adapter_effect import measure_effect, require_effect
 from helpers.local_inference.adapter_files import AdapterFolder, peft_config
+from helpers.local_inference.generation_events import AdapterEffect
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
 # An attached adapter that is not active costs memory only; this bounds it for someone who walks through checkpoints.
@@ -22,6 +26,7 @@ class AttachedAdapters:
         self._base = base
         self._peft: Any = None
         self._names: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._effects: dict[tuple[str, str], AdapterEffect] = {}
         self._made = 0
         self.damaged = False
 
@@ -57,6 +62,36 @@ class AttachedAdapters:
         self._peft.set_adapter(self._names[key], inference_mode=True)
         return self._peft  # type: ignore[no-any-return]
 
+    def effect(self, adapter: AdapterFolder, ids: Sequence[int]) -> AdapterEffect:
+        """What the active ``adapter`` changes on the prompt ``ids``; measured once.
+
+        Raises AdapterError where it changes nothing at all.
+        """
+        key = (str(adapter.path), adapter.fingerprint)
+        if key not in self._effects:
+            # Adapters that rewrite base weights, such as trained biases, leave no plain base behind when disabled.
+            without = None if adapter.rewrites_base else self._logits_without_adapters
+            names = self._module_names(self._names[key])
+            self._effects[key] = measure_effect(lambda ids: _logits(self._peft, ids), without, names, ids)
+        require_effect(self._effects[key], adapter)
+        return self._effects[key]
+
+    def _logits_without_adapters(self, ids: Sequence[int]) -> "Tensor":
+        self._peft.base_model.disable_adapter_layers()
+        logits = _logits(self._base, ids)
+        self._peft.base_model.enable_adapter_layers()
+        self._peft.requires_grad_(False)
+        return logits
+
+    def _module_names(self, name: str) -> list[str]:
+        """The modules that carry the adapter ``name``; parts inside such a module do not count."""
+        found: list[str] = []
+        for path, module in self._peft.named_modules():
+            inside = any(path.startswith(f"{outer}.") for outer in found[-1:])
+            if not inside and name in getattr(module, "_get_available_adapters", set)():
+                found.append(path)
+        return found
+
     def _attach(self, adapter: AdapterFolder, key: tuple[str, str]) -> None:
         config = peft_config(adapter)
         self._make_room(adapter)
@@ -88,6 +123,7 @@ class AttachedAdapters:
                 self.detach_all()
             else:
                 self._peft.delete_adapter(self._names.pop(key))
+                self._effects.pop(key, None)
 
     def _wrap(self, config: Any, name: str) -> None:
         from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftModel
@@ -135,6 +171,16 @@ class AttachedAdapters:
             self._base = self._peft.unload()
             self._peft = None
         self._names.clear()
+        self._effects.clear()
+
+
+def _logits(forward: Any, ids: Sequence[int]) -> "Tensor":
+    import torch
+
+    device = forward.get_input_embeddings().weight.device
+    with torch.inference_mode():
+        logits: Tensor = forward(input_ids=torch.tensor([ids], device=device), use_cache=False).logits
+        return logits[0].float()
 
 
 def _wrong_keys(what_is_wrong: str, keys: list[str]) -> AdapterError:

@@ -12,11 +12,13 @@ from typing import Any
 
 import helpers.local_inference.model_libraries as libraries
 from errors import ModelLoadError
+from helpers.local_inference.adapter_effect import probe_ids
 from helpers.local_inference.adapter_files import AdapterFolder, read_adapter_folder
 from helpers.local_inference.base_model_cache import BaseModelCache, LoadedBase
 from helpers.local_inference.base_model_files import LoadingReport, LoadingStopped
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
 from helpers.local_inference.generation_events import (
+    AdapterEffect,
     FinishReason,
     GenerationEvent,
     GenerationFinished,
@@ -127,11 +129,15 @@ class Engine:
         is_new = is_new or loaded.adapters.attachments > attachments
         _require_known_tokens(prompt, loaded.model)
         self._use_threads(base.size_bytes)
+        effect = None
+        if adapter is not None:
+            rows = loaded.model.get_input_embeddings().weight.shape[0]
+            effect = loaded.adapters.effect(adapter, probe_ids(prompt.model.chat.tokenizer, adapter, rows))
         return ActiveModel(
             forward,
             loaded,
             prompt,
-            _describe(request, prompt, adapter, choice, self._device.kind),
+            _describe(request, prompt, adapter, effect, choice, self._device.kind),
             time.perf_counter() - started if is_new else 0.0,
         )
 
@@ -181,6 +187,7 @@ def _describe(
     request: GenerationRequest,
     prompt: PreparedPrompt,
     adapter: AdapterFolder | None,
+    effect: AdapterEffect | None,
     choice: WeightsChoice,
     device: str,
 ) -> LoadedModel:
@@ -200,6 +207,7 @@ def _describe(
         template_source=chat_format.template_source,
         notes=prompt.notes,
         versions=libraries.versions(),
+        effect=effect,
     )
 
 

@@ -18,11 +18,27 @@ class FinishReason(StrEnum):
 
 
 @dataclass(frozen=True)
+class AdapterEffect:
+    """What an adapter does to its base, measured once after it was attached.
+
+    ``matched_layers``: layers of the base that it is attached to. On a fixed prompt: ``largest_logit_change`` against
+    the base alone, and ``changed_top_tokens``, the share (0..1) of positions where another token is the most
+    probable one. Both are None where the adapter changes the base's own weights, so that there is no plain base to
+    compare with.
+    """
+
+    matched_layers: int
+    largest_logit_change: float | None
+    changed_top_tokens: float | None
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """What answered: stored with every answer so that it can be explained and repeated.
 
     ``adapter_*`` and ``peft_type`` are None when the base alone answered. ``quantization_reason`` and ``notes`` are
-    sentences for the user. ``context_length`` is in tokens, None = the config does not say.
+    sentences for the user. ``context_length`` is in tokens, None = the config does not say. ``effect`` is None for
+    the base alone.
     """
 
     base_model: str
@@ -39,6 +55,7 @@ class LoadedModel:
     template_source: str
     notes: tuple[str, ...]
     versions: tuple[tuple[str, str], ...]
+    effect: AdapterEffect | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""The live half of the adapter doctor: does an attached adapter reach the model, and does it change what it says?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from errors import AdapterError
+from helpers.local_inference.adapter_files import AdapterFolder
+from helpers.local_inference.generation_events import AdapterEffect
+
+# Two sentences of plain words: any tokenizer has tokens for them, and a forward pass over them costs little.
+PROBE_TEXT = "Question: What is the capital of France, and how does a cat sound?\nAnswer: The capital of France is"
+_MOST_TRAINED_TOKENS = 16
+
+
+def probe_ids(tokenizer: Any, adapter: AdapterFolder, rows: int) -> list[int]:
+    """The fixed prompt as ids below ``rows``, with tokens that the adapter trained by themselves."""
+    trained = adapter.config.get("trainable_token_indices") or []
+    if isinstance(trained, dict):
+        trained = [token for tokens in trained.values() for token in tokens]
+    ids = [*tokenizer(PROBE_TEXT)["input_ids"], *trained[:_MOST_TRAINED_TOKENS]]
+    return [token for token in ids if 0 <= token < rows] or [0]
+
+
+def measure_effect(
+    with_adapter: Any, without: "Any | None", module_names: Sequence[str], ids: Sequence[int]
+) -> AdapterEffect:
+    """Compare ``with_adapter(ids)`` with ``without(ids)``; each gives logits (tokens, vocabulary) in float32.
+
+    ``without`` None = the plain base is not in memory. ``module_names``: what the adapter is attached to.
+    """
+    if without is None:
+        return AdapterEffect(len(module_names), None, None)
+    adapted, plain = with_adapter(ids), without(ids)
+    changed = (adapted.argmax(dim=-1) != plain.argmax(dim=-1)).float().mean()
+    return AdapterEffect(len(module_names), float((adapted - plain).abs().amax()), float(changed))
+
+
+def require_effect(effect: AdapterEffect, adapter: AdapterFolder) -> None:
+    """Raises AdapterError where the adapter is attached to nothing, or changes nothing at all."""
+    if not effect.matched_layers:
+        raise AdapterError(
+            f"The adapter in “{adapter.path}” matches no layer of this base model.",
+            "Pick the base model that it was trained on.",
+            "The adapter has no effect",
+        )
+    if effect.largest_logit_change == 0:
+        raise AdapterError(
+            f"The adapter in “{adapter.path}” has no effect: it is attached to {effect.matched_layers} layers, "
+            "but on a fixed prompt every number the model computes is the same with and without it.",
+            "It was probably saved before the first training step, or its learning rate was 0. "
+            "Pick a later checkpoint, or choose the base model alone.",
+            "The adapter has no effect",
+        )
