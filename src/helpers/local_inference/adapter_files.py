@@ -21,6 +21,18 @@ _EMBEDDINGS = {"embed_tokens", "lm_head", "wte", "word_embeddings", "embed_in", 
 _INITIALISATIONS_THAT_KEEP_THE_BASE = {"gaussian", "eva", "orthogonal"}
 
 
+# LoRA computes beside a layer. PEFT's other types, and these options of LoRA, touch the layer's weights.
+_OPTIONS_THAT_READ_WEIGHTS = (
+    "use_dora",
+    "use_qalora",
+    "modules_to_save",
+    "trainable_token_indices",
+    "layer_replication",
+    "target_parameters",
+    "arrow_config",
+)
+
+
 @dataclass(frozen=True)
 class AdapterFolder:
     """An adapter on disk. ``fingerprint`` is of its content: a re-trained adapter at the same path has another.
@@ -36,6 +48,15 @@ class AdapterFolder:
     config: dict[str, Any]
     embedding_rows: int | None
     rewrites_base: bool
+
+    @property
+    def reads_weights(self) -> bool:
+        """Whether computing with the adapter needs the base's weights themselves, not only what its layers give."""
+        return (
+            self.peft_type != "LORA"
+            or self.embedding_rows is not None
+            or any(self.config.get(option) for option in _OPTIONS_THAT_READ_WEIGHTS)
+        )
 
 
 def read_adapter_folder(path: Path) -> AdapterFolder:

@@ -22,7 +22,9 @@ _NAMES_SHOWN = 6
 class AttachedAdapters:
     """Owns a base model and the adapters on it. At most one adapter is active; with none the base answers alone."""
 
-    def __init__(self, base: Any) -> None:
+    def __init__(self, base: Any, kernel: str = "") -> None:
+        """``kernel``: what computes ``base``, in words."""
+        self.kernel = kernel
         self._base = base
         self._peft: Any = None
         self._names: OrderedDict[tuple[str, str], str] = OrderedDict()
@@ -95,6 +97,8 @@ class AttachedAdapters:
     def _attach(self, adapter: AdapterFolder, key: tuple[str, str]) -> None:
         config = peft_config(adapter)
         self._make_room(adapter)
+        if adapter.reads_weights:
+            self._use_ordinary_layers()
         self._made += 1
         name = f"playground_{self._made}"
         with warnings.catch_warnings():
@@ -124,6 +128,13 @@ class AttachedAdapters:
             else:
                 self._peft.delete_adapter(self._names.pop(key))
                 self._effects.pop(key, None)
+
+    def _use_ordinary_layers(self) -> None:
+        from helpers.local_inference import cpu_linears
+
+        if self.kernel == cpu_linears.PACKED:
+            cpu_linears.unpack(self._base)
+            self.kernel = cpu_linears.PLAIN
 
     def _wrap(self, config: Any, name: str) -> None:
         from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftModel

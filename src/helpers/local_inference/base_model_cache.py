@@ -12,7 +12,7 @@ from helpers.base_models import BaseSummary
 from helpers.local_inference.adapter_files import AdapterFolder
 from helpers.local_inference.attached_adapters import AttachedAdapters
 from helpers.local_inference.base_model_files import LoadingReport, folder_fingerprint
-from helpers.local_inference.model_loading import load_base_model, release_memory
+from helpers.local_inference.model_loading import choose_kernel, load_base_model, release_memory
 from helpers.local_inference.prefix_cache import PrefixCache
 from helpers.local_inference.quantization_policy import Device, WeightsChoice
 
@@ -95,9 +95,12 @@ class BaseModelCache:
                 size_bytes=size_bytes,
                 report=report,
             )
+            # Adapters that rewrite weights need ordinary layers to do so.
+            kernel = choose_kernel(model, key.choice, device, plain=key.private_to is not None)
             self.loads += 1
-            logger.info("loaded %s (%s) in %.1f s", key.folder, key.choice.label, time.perf_counter() - started)
-            self._bases[key] = LoadedBase(model, AttachedAdapters(model), PrefixCache(self._prefix_budget))
+            seconds = time.perf_counter() - started
+            logger.info("loaded %s (%s; %s) in %.1f s", key.folder, key.choice.label, kernel, seconds)
+            self._bases[key] = LoadedBase(model, AttachedAdapters(model, kernel), PrefixCache(self._prefix_budget))
         self._bases.move_to_end(key)
         return self._bases[key]
 

@@ -137,7 +137,7 @@ class Engine:
             forward,
             loaded,
             prompt,
-            _describe(request, prompt, adapter, effect, choice, self._device.kind),
+            _describe(request, prompt, adapter, effect, choice, self._device.kind, loaded.adapters.kernel),
             time.perf_counter() - started if is_new else 0.0,
         )
 
@@ -190,6 +190,7 @@ def _describe(
     effect: AdapterEffect | None,
     choice: WeightsChoice,
     device: str,
+    kernel: str,
 ) -> LoadedModel:
     chat_format = prompt.model.chat.chat_format
     return LoadedModel(
@@ -208,6 +209,7 @@ def _describe(
         notes=prompt.notes,
         versions=libraries.versions(),
         effect=effect,
+        kernel=kernel,
     )
 
 

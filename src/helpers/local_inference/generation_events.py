@@ -38,7 +38,7 @@ class LoadedModel:
 
     ``adapter_*`` and ``peft_type`` are None when the base alone answered. ``quantization_reason`` and ``notes`` are
     sentences for the user. ``context_length`` is in tokens, None = the config does not say. ``effect`` is None for
-    the base alone.
+    the base alone. ``kernel`` says what computes where that is more than plain PyTorch, else it is empty.
     """
 
     base_model: str
@@ -56,6 +56,7 @@ class LoadedModel:
     notes: tuple[str, ...]
     versions: tuple[tuple[str, str], ...]
     effect: AdapterEffect | None = None
+    kernel: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from errors import ModelLoadError, OutOfMemoryError
 from helpers.local_inference.base_model_files import LoadingReport, first_line
 from helpers.local_inference.generation_events import ModelLoading
 from helpers.local_inference.quantization_policy import Device, WeightsChoice, torch_dtype
-from helpers.local_inference.requests import Quantization
+from helpers.local_inference.requests import Dtype, Quantization
 
 logger = logging.getLogger(__name__)
 _REPORT_STEPS = 50
@@ -44,9 +44,9 @@ def load_base_model(
         # They are refused below by name; transformers itself would only point to its log.
         "ignore_mismatched_sizes": True,
     }
-    if device.kind != "cpu" or choice.quantization is not Quantization.NONE:
+    if device.kind != "cpu" or choice.by_bitsandbytes or choice.quantization is None:
         options["device_map"] = {"": device.kind}
-    if choice.quantization not in (None, Quantization.NONE):
+    if choice.by_bitsandbytes:
         options["quantization_config"] = _bitsandbytes_config(choice)
     with _load_errors_in_words(folder), _reported_progress(report, size_bytes):
         model, info = AutoModelForCausalLM.from_pretrained(folder, **options)  # type: ignore[misc]
@@ -59,6 +59,29 @@ def load_base_model(
     model.eval()
     model.requires_grad_(False)
     return model
+
+
+def choose_kernel(model: Any, choice: WeightsChoice, device: Device, *, plain: bool) -> str:
+    """Let ``model`` compute as fast as ``device`` can; what computes now, in words, empty = nothing special.
+
+    ``plain``: its layers must stay ordinary ones. Raises ModelLoadError where a chosen quantisation cannot be done.
+    """
+    if device.kind != "cpu" or choice.dtype is not Dtype.BFLOAT16 or choice.quantization is None:
+        return ""
+    from helpers.local_inference import cpu_attention, cpu_linears
+
+    kernel = ""
+    if choice.own_int8:
+        if plain or not cpu_linears.quantize_to_int8(model):
+            raise ModelLoadError(
+                "“Fast 8-bit” cannot be used with this model, adapter or processor.",
+                "Choose quantization “auto” or “none”.",
+            )
+        kernel = cpu_linears.INT8
+    elif choice.quantization is Quantization.NONE:
+        kernel = cpu_linears.PLAIN if plain else cpu_linears.pack(model)
+    cpu_attention.install(model)
+    return kernel
 
 
 def _require_every_weight(folder: Path, info: dict[str, Any]) -> None:

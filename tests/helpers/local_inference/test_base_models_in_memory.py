@@ -115,6 +115,21 @@ def test_what_cannot_be_done_is_refused_and_never_replaced_silently(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("device", "dtype", "own"),
+    [
+        (CPU, Dtype.AUTO, True),
+        (CPU, Dtype.FLOAT32, False),
+        (OLD_CPU, Dtype.AUTO, False),
+        (CUDA, Dtype.AUTO, False),
+    ],
+)
+def test_fast_8_bit_is_chosen_where_the_cpu_computes_bfloat16(device: Device, dtype: Dtype, own: bool) -> None:
+    choice = choose_weights(device, Quantization.INT8, dtype, base_of(2**30), has_bitsandbytes=True)
+    assert choice.own_int8 is own and choice.by_bitsandbytes is not own
+    assert choice.label == ("Fast 8-bit" if own else "8-bit")
+
+
 @pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16, Dtype.FLOAT16])
 def test_a_chosen_dtype_is_used(dtype: Dtype, base: Path, engine: Engine) -> None:
     result = loaded_with(engine, base, AUTO, dtype)
@@ -126,21 +141,29 @@ def test_a_chosen_dtype_is_used(dtype: Dtype, base: Path, engine: Engine) -> Non
 @pytest.mark.skipif(not find_bitsandbytes(), reason="bitsandbytes has no wheel for this system")
 @pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes")
 @pytest.mark.parametrize("width", [32, 64], ids=["odd shapes", "shapes that pack"])
-@pytest.mark.parametrize("quantization", [Quantization.NF4, Quantization.INT4, Quantization.INT8])
+@pytest.mark.parametrize(
+    ("quantization", "dtype"),
+    [
+        (Quantization.NF4, Dtype.AUTO),
+        (Quantization.INT4, Dtype.AUTO),
+        # In bfloat16 this app's own 8-bit layers compute.
+        (Quantization.INT8, Dtype.FLOAT32),
+    ],
+)
 def test_a_chosen_quantization_works_on_the_cpu_with_an_adapter(
-    quantization: Quantization, width: int, tmp_path: Path, engine: Engine
+    quantization: Quantization, dtype: Dtype, width: int, tmp_path: Path, engine: Engine
 ) -> None:
     base = build_tiny_base(tmp_path / "base", hidden_size=width, intermediate_size=2 * width, head_dim=width // 4)
     adapter = build_tiny_adapter(base, tmp_path / "adapter")
     plain = loaded_with(engine, base, AUTO)
-    result = loaded_with(engine, base, quantization)
+    result = loaded_with(engine, base, quantization, dtype)
     assert result.new_tokens > 0 and result.model.quantization != plain.model.quantization
     (loaded,) = engine.bases.loaded
     assert "bnb" in str(type(loaded.model.model.layers[0].mlp.up_proj)) or "bitsandbytes" in str(
         type(loaded.model.model.layers[0].mlp.up_proj)
     )
     request = request_for(base, adapter)
-    selection = ModelSelection(str(base), str(adapter), quantization=quantization)
+    selection = ModelSelection(str(base), str(adapter), quantization=quantization, dtype=dtype)
     adapted = result_of(engine.stream(GenerationRequest(selection, request.messages, request.settings)))
     assert adapted.token_ids != result.token_ids and engine.bases.loads == 2
 
