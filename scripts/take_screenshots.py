@@ -43,18 +43,17 @@ def chatting_large(app: AppPage) -> None:
 
 def running(app: AppPage) -> None:
     """An answer being written."""
-    choose_run(app, "json-answers")
-    app.type("Temperature value", "2")
-    app.type("Max new tokens value", "900")
-    app.type("Prompt", "Tell me a story.")
+    choose_run(app, "pirate-speak")
+    app.choose("Preset", "Deterministic")
+    app.type("Prompt", "Tell me a short story.")
     app.click("Generate")
-    app.wait_until(lambda screen: len(re.findall(r"\d\d tokens", screen)) > 0, "text")
+    app.wait_until(lambda screen: len(re.findall(r"\d\d tokens(?! of)", screen)) > 0, "text")
 
 
 def damaged(app: AppPage) -> None:
     """A run that fails validation."""
     app.choose("Training run", re.compile("^pirate-speak-interrupted ·"))
-    app.see("Pick")
+    app.see("Save or copy the adapter again")
 
 
 def runs_listed(app: AppPage) -> None:
@@ -148,7 +147,8 @@ def take(browser: Browser, server: AppServer, name: str, scene: Scene, look: dic
     """One picture of one scene in a window of its own."""
     app = AppPage.opened(browser, server.url, **look)  # type: ignore[arg-type]
     scene(app)
-    app.page.wait_for_timeout(700)  # ripples and fades have no end that could be waited for
+    if scene is not running:
+        app.page.wait_for_timeout(700)  # ripples and fades have no end that could be waited for
     app.screenshot(str(IMAGES / f"{name}.png"))
     app.page.context.close()
     print(f"img/{name}.png")
@@ -160,7 +160,7 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        AppServer(Path(folder) / "demo", "--demo") as server,
+        AppServer(Path(folder), "--demo") as server,
         launched_browser() as browser,
     ):
         for name, scene, look in SCENES:

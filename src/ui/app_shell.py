@@ -73,7 +73,7 @@ def App(window: WindowState, state: InferenceState) -> ft.Control:
                         ft.NavigationRail(
                             selected_index=window.screen,
                             label_type=ft.NavigationRailLabelType.ALL,
-                            min_width=84,
+                            min_width=theme.RAIL_WIDTH,
                             destinations=[
                                 ft.NavigationRailDestination(icon=icon, selected_icon=chosen, label=name)
                                 for name, icon, chosen, _ in SCREENS

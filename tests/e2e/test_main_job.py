@@ -20,6 +20,7 @@ def test_from_choosing_a_run_to_an_exported_chat(app: AppPage, tmp_path: Path) -
     sample = app.choose_first("Sample prompts")
     app.see("Expected:")
     app.see("tokens of")
+    assert app.value("Prompt") == sample
     app.click("Generate")
     app.see(DONE)
 

@@ -80,6 +80,7 @@ def icon_button(
         width=32,
         height=32,
         padding=0,
+        visual_density=ft.VisualDensity.COMPACT,
         tooltip=tooltip,
         on_click=guard(on_click) if on_click is not None else None,
         **look,

@@ -11,6 +11,7 @@ from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import fact_chip, icon_button, said, small_text
 from ui.components.draft_field import DraftField
+from ui.components.readable import readable_seconds
 from ui.fonts import CODE_FONT
 
 CURSOR = " ▍"
@@ -144,6 +145,7 @@ def _markdown(text: str, dark: bool) -> ft.Control:
         soft_line_break=True,
         extension_set=ft.MarkdownExtensionSet.GITHUB_WEB,
         code_theme=theme.code_theme(dark),
+        code_style_sheet=ft.MarkdownStyleSheet(code_text_style=ft.TextStyle(size=14, font_family=CODE_FONT)),
         md_style_sheet=ft.MarkdownStyleSheet(
             p_text_style=ft.TextStyle(size=15),
             list_bullet_text_style=ft.TextStyle(size=15),
@@ -215,7 +217,7 @@ def statistics(message: Message) -> str:
     limit = " · token limit reached" if str(result.finish_reason) == "length" else ""
     return (
         f"{result.new_tokens} tokens · {result.seconds:.1f} s{speed} · "
-        f"first token {result.time_to_first_token:.2f} s{limit}"
+        f"first token {readable_seconds(result.time_to_first_token)}{limit}"
     )
 
 

@@ -9,3 +9,8 @@ def readable_bytes(count: int) -> str:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit in ("bytes", "KB") or size >= 100 else f"{size:.1f} {unit}"
+
+
+def readable_seconds(seconds: float) -> str:
+    """A short time: milliseconds below a second, else seconds."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

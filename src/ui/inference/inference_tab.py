@@ -65,6 +65,7 @@ def InferenceTab(window: WindowState, state: InferenceState) -> ft.Control:
     if window.side_pane_open or not narrow:
         panes.append(SidePane(state, window.dark, theme.NARROW_PANE_WIDTH if narrow else theme.SIDE_PANE_WIDTH))
     compact = narrow and window.side_pane_open
+    beside = theme.RAIL_WIDTH + 2 * theme.SPACE_L + (theme.SIDE_PANE_WIDTH + theme.SPACE_L if not narrow else 0)
     panes.append(
         ft.Container(
             content=ft.Column(
@@ -76,10 +77,18 @@ def InferenceTab(window: WindowState, state: InferenceState) -> ft.Control:
                 ],
                 spacing=theme.SPACE_S,
             ),
-            expand=True,
+            # Lines longer than this are hard to read, so a wide window gets margins.
+            width=theme.READING_WIDTH if window.width - beside > theme.READING_WIDTH else None,
+            expand=None if window.width - beside > theme.READING_WIDTH else True,
         )
     )
-    return ft.Row(panes, spacing=theme.SPACE_L, expand=True, vertical_alignment=ft.CrossAxisAlignment.STRETCH)
+    return ft.Row(
+        panes,
+        spacing=theme.SPACE_L,
+        expand=True,
+        alignment=ft.MainAxisAlignment.CENTER,
+        vertical_alignment=ft.CrossAxisAlignment.STRETCH,
+    )
 
 
 def _question(asking: bool, clear: Callable[..., Any], close: Callable[..., Any]) -> ft.AlertDialog | None:

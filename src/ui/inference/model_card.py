@@ -1,5 +1,7 @@
 """The card “Model & adapter”: run, base model, status and what is known about them."""
 
+from pathlib import Path
+
 import flet as ft
 
 from helpers.adapter_validation import AdapterSummary, Severity
@@ -40,7 +42,7 @@ def ModelCard(model: ModelChoiceState, chat: ObservableChat, state: InferenceSta
         status_line(model.phase, model.status, model.hint, dark),
     ]
     if ready and model.report is not None and model.report.adapter is not None:
-        rows.append(MetaLine(model, model.report.adapter))
+        rows.append(_meta_line(model, model.report.adapter, state.services.workspace))
         rows.append(facts(_fact_chips(model, model.report.adapter, chat.loaded_model)))
     if model.report is not None:
         words, icon = ("Hide details", ft.Icons.EXPAND_LESS) if details_open else ("Details", ft.Icons.EXPAND_MORE)
@@ -100,15 +102,14 @@ def _run_entry(label: str, blocked: str) -> ft.Control:
     )
 
 
-def MetaLine(model: ModelChoiceState, adapter: AdapterSummary) -> ft.Control:
-    """Adapter folder and base model; the whole paths on hover."""
+def _meta_line(model: ModelChoiceState, adapter: AdapterSummary, workspace: Path) -> ft.Control:
+    inside = adapter.path.is_relative_to(workspace)
+    shown = adapter.path.relative_to(workspace) if inside else adapter.path
     return ft.Container(
         tooltip=f"Adapter: {adapter.path}\nBase model: {model.base_model}",
         content=ft.Column(
             [
-                small_text(
-                    f"Adapter: {adapter.path}", max_lines=1, overflow=ft.TextOverflow.ELLIPSIS, selectable=False
-                ),
+                small_text(f"Adapter: {shown}", max_lines=1, overflow=ft.TextOverflow.ELLIPSIS),
                 small_text(f"Base model: {model.base_model}", max_lines=1, overflow=ft.TextOverflow.ELLIPSIS),
             ],
             spacing=2,

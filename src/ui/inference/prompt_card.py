@@ -28,7 +28,7 @@ def PromptCard(
             *([] if ready else [ft.Icon(ft.Icons.LOCK_OUTLINE, size=16, color=theme.SECONDARY_TEXT)]),
         ),
         SamplePicker(state.prompt, state, ready, compact),
-        PromptText(state.prompt.version, ready, state),
+        PromptText(state.prompt, ready, state),
         ft.Row(
             [
                 ft.Container(PromptLength(state.prompt, state, ready, show_prompt), expand=True),
@@ -96,16 +96,16 @@ def _one_line(text: str) -> str:
 
 
 @safe_component
-def PromptText(version: int, ready: bool, state: InferenceState) -> ft.Control:
-    """The text field. It takes no observable, so that typing never draws it again."""
+def PromptText(prompt: PromptState, ready: bool, state: InferenceState) -> ft.Control:
+    """The text field; a chosen sample fills it."""
 
     def typed(text: str) -> None:
-        state.prompt.typed(text)
+        prompt.typed(text)
         state.count_tokens_soon()
 
     return DraftField(
-        state.prompt.text,
-        version,
+        prompt.text,
+        prompt.version,
         on_change=typed,
         label="Prompt",
         hint_text="Ask your fine-tuned model something." if ready else "Validate an adapter to unlock the prompt.",

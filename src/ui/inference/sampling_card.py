@@ -1,11 +1,9 @@
 """The card “Generation”: preset, sliders and the advanced settings."""
 
 from collections.abc import Callable
-from typing import Any
-
 import flet as ft
 
-from helpers.local_inference import setting_range
+from helpers.local_inference import GenerationSettings, setting_range
 from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import card, card_title, small_text
@@ -17,6 +15,19 @@ from ui.inference.sampling_state import CUSTOM_PRESET, SamplingState
 
 SLIDER_MAX_NEW_TOKENS = 4096
 SLIDER_MIN_NEW_TOKENS = 16
+# Setting, then where its slider begins and ends, its step, and the digits after the decimal point.
+ADVANCED_SLIDERS: tuple[tuple[str, tuple[float, float, float, int]], ...] = (
+    ("top_p", (0.05, 1, 0.05, 2)),
+    ("top_k", (0, 200, 1, 0)),
+    ("min_p", (0, 1, 0.01, 2)),
+    ("typical_p", (0.05, 1, 0.05, 2)),
+    ("frequency_penalty", (-2, 2, 0.1, 1)),
+    ("presence_penalty", (-2, 2, 0.1, 1)),
+    ("dynatemp_range", (0, 2, 0.05, 2)),
+    ("dynatemp_exponent", (0.1, 10, 0.1, 1)),
+    ("no_repeat_ngram_size", (0, 20, 1, 0)),
+    ("penalty_alpha", (0, 1, 0.05, 2)),
+)
 
 
 @safe_component
@@ -34,7 +45,7 @@ def SamplingCard(sampling: SamplingState, context_length: int | None, recount: C
             content_padding=ft.Padding.symmetric(horizontal=4),
             dense=True,
             on_click=guard(lambda: set_advanced(not advanced)),
-            tooltip="System prompt, top-p, top-k, min-p, seed, stop sequences",
+            tooltip="Everything else that decides an answer",
         ),
     ]
     if advanced:
@@ -102,8 +113,6 @@ def _slider(
 
 
 def _advanced(sampling: SamplingState, recount: Callable[[], None]) -> ft.Control:
-    settings = sampling.settings
-
     def change_system_prompt(text: str) -> None:
         sampling.system_prompt = text
         recount()
@@ -131,9 +140,7 @@ def _advanced(sampling: SamplingState, recount: Callable[[], None]) -> ft.Contro
                 on_change=guard(change_history),
                 tooltip="Off: each Generate is a fresh single turn. The Full Chat View always sends the history.",
             ),
-            _slider(sampling, "top_p", settings.top_p, 0.05, 1, 0.05, 2),
-            _slider(sampling, "top_k", settings.top_k, 0, 200, 1, 0),
-            _slider(sampling, "min_p", settings.min_p, 0, 1, 0.01, 2),
+            *(_slider(sampling, name, getattr(sampling.settings, name), *shape) for name, shape in ADVANCED_SLIDERS),
             SeedField(sampling),
             StopField(sampling),
         ],
@@ -187,15 +194,16 @@ def StopField(sampling: SamplingState) -> ft.Control:
 
 
 def _advanced_summary(sampling: SamplingState) -> str:
-    settings = sampling.settings
-    parts: list[Any] = [
-        "system prompt" if sampling.system_prompt.strip() else "",
-        "with history" if sampling.include_history else "",
-        f"top-p {settings.top_p:g}" if settings.top_p < 1 else "",
-        f"top-k {settings.top_k}" if settings.top_k else "",
-        f"min-p {settings.min_p:g}" if settings.min_p else "",
-        f"seed {settings.seed}" if settings.seed is not None else "",
-        f"{len(settings.stop)} stop" if settings.stop else "",
-    ]
-    chosen = [part for part in parts if part]
-    return ", ".join(chosen) if chosen else "system prompt, top-p, top-k, min-p, seed, stop sequences"
+    settings, plain = sampling.settings, GenerationSettings()
+    parts: list[str] = []
+    if sampling.system_prompt.strip():
+        parts.append("system prompt")
+    if sampling.include_history:
+        parts.append("with history")
+    for name in (*(name for name, _ in ADVANCED_SLIDERS), "seed"):
+        value = getattr(settings, name)
+        if value != getattr(plain, name):
+            parts.append(f"{setting_range(name).label.lower()} {value:g}")
+    if settings.stop:
+        parts.append(f"{len(settings.stop)} stop")
+    return ", ".join(parts) if parts else "system prompt, top-p, top-k, min-p, seed, stop sequences"
