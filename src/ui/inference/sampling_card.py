@@ -1,6 +1,7 @@
 """The card “Generation”: preset, sliders and the advanced settings."""
 
 from collections.abc import Callable
+
 import flet as ft
 
 from helpers.local_inference import GenerationSettings, setting_range
