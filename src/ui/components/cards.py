@@ -72,9 +72,9 @@ def fact_chip(text: str, tooltip: str | None = None, strong: bool = False) -> ft
 
 def icon_button(
     icon: ft.IconData, tooltip: str, on_click: Callable[..., Any] | None = None, **look: Any
-) -> ft.IconButton:
+) -> ft.Control:
     """A small button without words; the tooltip is its label."""
-    return ft.IconButton(
+    button = ft.IconButton(
         icon,
         icon_size=16,
         width=32,
@@ -85,6 +85,8 @@ def icon_button(
         on_click=guard(on_click) if on_click is not None else None,
         **look,
     )
+    # In a list Flutter merges the tooltips of a row's buttons; a node of its own keeps each button's name.
+    return labelled(tooltip, button)
 
 
 def text_button(
