@@ -77,8 +77,6 @@ def icon_button(
     button = ft.IconButton(
         icon,
         icon_size=16,
-        width=32,
-        height=32,
         padding=0,
         visual_density=ft.VisualDensity.COMPACT,
         tooltip=tooltip,
@@ -86,7 +84,9 @@ def icon_button(
         **look,
     )
     # In a list Flutter merges the tooltips of a row's buttons; a node of its own keeps each button's name.
-    return labelled(tooltip, button)
+    named = ft.Semantics(content=button, container=True)
+    # The box keeps Flutter from padding the button to the size of a fingertip.
+    return ft.Container(named, width=32, height=32)
 
 
 def text_button(

@@ -37,7 +37,7 @@ def PairMessage(message: Message, actions: MessageActions, dark: bool, busy: boo
                 said(message.text, theme.TEXT_BODY, theme.SECONDARY_TEXT, expand=True),
                 _copy_button(message),
             ],
-            vertical_alignment=ft.CrossAxisAlignment.START,
+            vertical_alignment=ft.CrossAxisAlignment.CENTER,
             spacing=theme.SPACE_S,
         )
     return ft.Container(
