@@ -70,7 +70,8 @@ class AppPage:
         return app
 
     def button(self, name: str | re.Pattern[str]) -> Locator:
-        """A button by its label or tooltip."""
+        """A button by its label or tooltip; a plain text is how that begins."""
+        name = name if isinstance(name, re.Pattern) else re.compile(f"^{re.escape(name)}")
         named = self.page.get_by_role("button", name=name)
         # A tooltip's words label a node around the button, not the button itself.
         in_tooltip = self.page.get_by_label(name).get_by_role("button")
