@@ -6,11 +6,15 @@ from typing import Any
 import flet as ft
 
 from helpers.chat_session import Message
-from helpers.local_inference import GenerationResult, RenderedPrompt
+from helpers.local_inference import GenerationResult, GenerationSettings, RenderedPrompt, setting_range
 from ui import theme
 from ui.background_tasks import guard
 from ui.components.cards import fact_row, said, small_text
+from ui.components.readable import readable_seconds
 from ui.fonts import CODE_FONT
+from ui.inference.loaded_model_words import loaded_model_pairs
+
+_MAIN_SETTINGS = ("temperature", "max_new_tokens", "repetition_penalty")
 
 
 def answer_details_dialog(message: Message, close: Callable[[], Any]) -> ft.AlertDialog:
@@ -46,9 +50,8 @@ def exact_prompt_dialog(rendered: RenderedPrompt, close: Callable[[], Any]) -> f
 def _dialog(title: str, rows: Sequence[ft.Control], copied: str, close: Callable[[], Any]) -> ft.AlertDialog:
     return ft.AlertDialog(
         title=ft.Text(title, size=20),
-        content=ft.Container(
-            ft.Column(list(rows), spacing=theme.SPACE_S, tight=True, scroll=ft.ScrollMode.AUTO), width=640
-        ),
+        scrollable=True,
+        content=ft.Container(ft.Column(list(rows), spacing=theme.SPACE_S, tight=True), width=640),
         actions=[
             ft.TextButton("Copy", icon=ft.Icons.CONTENT_COPY, action=ft.CopyToClipboard(copied)),
             ft.FilledTonalButton("Close", autofocus=True, on_click=guard(close)),
@@ -58,26 +61,34 @@ def _dialog(title: str, rows: Sequence[ft.Control], copied: str, close: Callable
 
 
 def _pairs(result: GenerationResult) -> list[tuple[str, str]]:
-    model, settings = result.model, result.settings
-    sampled = ", ".join(
-        f"{name.replace('_', ' ')} {value}"
-        for name, value in settings.model_dump(mode="json").items()
-        if name != "seed" and value not in ([], None)
-    )
+    model = result.model
     return [
         ("Base model", model.base_model),
         ("Adapter", model.adapter_path or "none, the base alone"),
         ("Fingerprint", model.adapter_fingerprint or "-"),
         ("Type and rank", f"{model.peft_type} r{model.rank}" if model.peft_type else "-"),
-        ("Runs as", f"{model.dtype} on {model.device}"),
-        ("Quantisation", f"{model.quantization}. {model.quantization_reason}"),
-        ("Tokenizer", model.tokenizer_source),
-        ("Chat template", model.template_source),
-        ("Settings", sampled),
+        *loaded_model_pairs(model),
+        ("Settings", _sampled(result.settings)),
         ("Seed", str(result.seed)),
-        ("Tokens", f"{result.prompt_tokens} in the prompt, {result.new_tokens} written"),
+        (
+            "Tokens",
+            f"{result.prompt_tokens} in the prompt ({result.cached_tokens} reused), {result.new_tokens} written",
+        ),
         ("Ended by", str(result.finish_reason)),
-        ("Time", f"{result.seconds:.2f} s, first token after {result.time_to_first_token:.2f} s"),
+        (
+            "Time",
+            f"{readable_seconds(result.seconds)}, first token after {readable_seconds(result.time_to_first_token)}",
+        ),
         ("Versions", ", ".join(f"{name} {version}" for name, version in model.versions)),
-        *(("Note", note) for note in model.notes),
     ]
+
+
+def _sampled(settings: GenerationSettings) -> str:
+    """The three main settings, and the others that are not off."""
+    off = GenerationSettings().model_dump(mode="json")
+    parts = [
+        f"{setting_range(name).label} {value}"
+        for name, value in settings.model_dump(mode="json").items()
+        if name in _MAIN_SETTINGS or (name != "seed" and value != off[name])
+    ]
+    return ", ".join(parts)

@@ -14,6 +14,7 @@ from ui.components.draft_field import DraftField
 from ui.components.picker import picker
 from ui.components.readable import readable_bytes
 from ui.inference.inference_state import InferenceState, ObservableChat
+from ui.inference.loaded_model_words import effect_words, loaded_model_pairs
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui.inference.status_line import status_line
 
@@ -128,6 +129,9 @@ def _fact_chips(model: ModelChoiceState, adapter: AdapterSummary, loaded: Loaded
         chips.append(
             fact_chip(f"{loaded.dtype} · {loaded.device}", f"{loaded.quantization}: {loaded.quantization_reason}")
         )
+        if loaded.effect is not None:
+            layers = f"{loaded.effect.matched_layers} layers"
+            chips.append(fact_chip(layers, f"The adapter is {effect_words(loaded.effect)}."))
         chips.append(fact_chip(f"template: {loaded.template_source}", "Where the chat template comes from"))
     warnings = [finding for finding in model.remarks if finding.severity is Severity.WARNING]
     if warnings:
@@ -149,13 +153,7 @@ def _details(model: ModelChoiceState, loaded: LoadedModel | None) -> ft.Control:
             ("Trained on", adapter.base_model or "not recorded"),
         ]
     if loaded is not None and loaded.adapter_path == model.adapter_path:
-        pairs += [
-            ("Runs as", f"{loaded.dtype} on {loaded.device}, quantisation {loaded.quantization}"),
-            ("Why", loaded.quantization_reason),
-            ("Tokenizer", loaded.tokenizer_source),
-            ("Chat template", loaded.template_source),
-            *(("Note", note) for note in loaded.notes),
-        ]
+        pairs += loaded_model_pairs(loaded)
     else:
         pairs.append(("Runs as", "decided and explained here when the model is loaded"))
     findings = [

@@ -60,7 +60,7 @@ def Transcript(
         expand=True,
         auto_scroll=True,
         spacing=theme.SPACE_M,
-        padding=ft.Padding.only(right=theme.SPACE_S),
+        padding=ft.Padding.only(right=theme.SPACE_L),
     )
 
 

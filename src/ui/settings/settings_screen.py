@@ -9,14 +9,8 @@ from ui.background_tasks import guard, safe_component, show_notice
 from ui.components.cards import card, card_title, said, small_text
 from ui.components.picker import picker
 from ui.inference.inference_state import InferenceState
+from ui.inference.loaded_model_words import QUANTIZATION_WORDS
 from ui.inference.model_choice_state import ModelChoiceState
-
-QUANTIZATION_WORDS = {
-    Quantization.AUTO: "Automatic: 4-bit nf4 on CUDA, standard weights elsewhere",
-    Quantization.NONE: "None: standard weights",
-    Quantization.INT8: "int8 (bitsandbytes)",
-    Quantization.NF4: "nf4, 4-bit (bitsandbytes)",
-}
 
 
 @safe_component
