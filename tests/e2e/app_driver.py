@@ -125,6 +125,12 @@ class AppPage:
         self.page.keyboard.press("Control+A")
         self.page.keyboard.type(text)
 
+    def paste(self, label: str, text: str) -> None:
+        """Put a long ``text`` into a field at once."""
+        # A key typed first shows that the field has the focus; Flutter takes a moment.
+        self.type(label, " ")
+        self.page.keyboard.insert_text(text)
+
     def value(self, label: str) -> str:
         """What stands in a field; Flutter fills the browser's own field only once it has the focus."""
         field = self.field(label)

@@ -102,8 +102,7 @@ def test_an_empty_prompt_is_refused(app: AppPage, prompt: str) -> None:
 
 def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(app: AppPage) -> None:
     choose_run(app, "pirate-speak")
-    app.field("Prompt").focus()
-    app.page.keyboard.insert_text("capital of France " * 900)
+    app.paste("Prompt", "capital of France " * 900)
     app.see("too long for this model")
     app.click("Generate")
     app.see("tokens")
