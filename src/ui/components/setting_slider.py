@@ -6,7 +6,7 @@ from typing import Any, cast
 import flet as ft
 
 from errors import SettingsError
-from helpers.local_inference import setting_range
+from helpers.local_inference import SettingRange, setting_range
 from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import labelled
@@ -43,39 +43,32 @@ def SettingSlider(
             return
         on_commit(parse_number(known.label, text, whole=digits == 0))
 
+    exact = DraftField(
+        f"{shown:.{digits}f}",
+        hash(shown),
+        on_commit=typed,
+        width=76,
+        dense=True,
+        text_size=13,
+        text_align=ft.TextAlign.RIGHT,
+        content_padding=ft.Padding.symmetric(horizontal=8, vertical=4),
+        tooltip=f"{known.label}: type an exact value",
+    )
+    slider = ft.Slider(
+        min=low,
+        max=high,
+        value=min(max(shown, low), high),
+        padding=ft.Padding.symmetric(horizontal=4, vertical=2),
+        on_change=guard(lambda e: set_dragged(rounded(float(e.control.value or 0)))),
+        on_change_end=guard(released),
+    )
+    return _named_slider(known, exact, slider)
+
+
+def _named_slider(known: SettingRange, exact: ft.Control, slider: ft.Control) -> ft.Control:
+    name = ft.Text(known.label, size=theme.TEXT_SMALL, tooltip=known.explanation, expand=True)
     return ft.Column(
-        [
-            ft.Row(
-                [
-                    ft.Text(known.label, size=theme.TEXT_SMALL, tooltip=known.explanation, expand=True),
-                    labelled(
-                        f"{known.label} value",
-                        DraftField(
-                            f"{shown:.{digits}f}",
-                            hash(shown),
-                            on_commit=typed,
-                            width=76,
-                            dense=True,
-                            text_size=13,
-                            text_align=ft.TextAlign.RIGHT,
-                            content_padding=ft.Padding.symmetric(horizontal=8, vertical=4),
-                            tooltip=f"{known.label}: type an exact value",
-                        ),
-                    ),
-                ]
-            ),
-            labelled(
-                known.label,
-                ft.Slider(
-                    min=low,
-                    max=high,
-                    value=min(max(shown, low), high),
-                    padding=ft.Padding.symmetric(horizontal=4, vertical=2),
-                    on_change=guard(lambda e: set_dragged(rounded(float(e.control.value or 0)))),
-                    on_change_end=guard(released),
-                ),
-            ),
-        ],
+        [ft.Row([name, labelled(f"{known.label} value", exact)]), labelled(known.label, slider)],
         spacing=0,
         tight=True,
         horizontal_alignment=ft.CrossAxisAlignment.STRETCH,
