@@ -39,6 +39,7 @@ class AdapterFolder:
 
     ``embedding_rows``: rows of the embeddings the adapter brings, None = it brings none. ``rewrites_base``: loading
     changes weights of the base itself, so it cannot share one with others. ``config`` is the parsed JSON.
+    ``size_bytes``: the weight file.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class AdapterFolder:
     config: dict[str, Any]
     embedding_rows: int | None
     rewrites_base: bool
+    size_bytes: int
 
     @property
     def reads_weights(self) -> bool:
@@ -83,6 +85,7 @@ def read_adapter_folder(path: Path) -> AdapterFolder:
         config=config,
         embedding_rows=_embedding_rows(shapes),
         rewrites_base=_rewrites_base(config, shapes),
+        size_bytes=stamp.st_size,
     )
 
 

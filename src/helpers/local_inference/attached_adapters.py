@@ -1,14 +1,17 @@
 """The adapters on one base model: attached once, switched without reloading, never merged."""
 
+import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from errors import AdapterError
+from errors import AdapterError, OutOfMemoryError
 from helpers.local_inference.adapter_effect import measure_effect, require_effect
 from helpers.local_inference.adapter_files import AdapterFolder, peft_config
 from helpers.local_inference.generation_events import AdapterEffect
+from helpers.local_inference.memory_estimate import RESERVE_BYTES
+from helpers.local_inference.model_loading import is_out_of_memory, memory_errors_in_words, release_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,14 +20,17 @@ if TYPE_CHECKING:
 # An attached adapter that is not active costs memory only; this bounds it for someone who walks through checkpoints.
 MAX_ATTACHED = 16
 _NAMES_SHOWN = 6
+# The file's tensors, and PEFT's own in float32, which is twice of what most files hold.
+_COPIES_WHILE_LOADING = 3
 
 
 class AttachedAdapters:
     """Owns a base model and the adapters on it. At most one adapter is active; with none the base answers alone."""
 
-    def __init__(self, base: Any, kernel: str = "") -> None:
-        """``kernel``: what computes ``base``, in words."""
+    def __init__(self, base: Any, kernel: str = "", free_bytes: Callable[[], int] = lambda: sys.maxsize) -> None:
+        """``kernel``: what computes ``base``, in words. ``free_bytes``: memory that is free now."""
         self.kernel = kernel
+        self._free_bytes = free_bytes
         self._base = base
         self._peft: Any = None
         self._names: OrderedDict[tuple[str, str], str] = OrderedDict()
@@ -105,9 +111,10 @@ class AttachedAdapters:
             # PEFT 0.21 asks transformers 5.23 by a name that the latter retires.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             try:
-                self._wrap(config, name)
-                self._load_weights(adapter, name)
-            except AdapterError:
+                with memory_errors_in_words(adapter.path):
+                    self._wrap(config, name)
+                    self._load_weights(adapter, name)
+            except (AdapterError, OutOfMemoryError):
                 self.detach_all()
                 raise
         self._peft.requires_grad_(False)
@@ -120,14 +127,19 @@ class AttachedAdapters:
             # PEFT holds one kind of adapter on a model; taking all off leaves the base as it was.
             self.detach_all()
             return
-        replaced = [key for key in self._names if key[0] == str(adapter.path)]
-        oldest = [key for key in self._names if key not in replaced][: max(0, len(self._names) - MAX_ATTACHED + 1)]
-        for key in [*replaced, *oldest]:
-            if len(self._names) == 1:
-                self.detach_all()
-            else:
-                self._peft.delete_adapter(self._names.pop(key))
-                self._effects.pop(key, None)
+        for key in [key for key in self._names if key[0] == str(adapter.path)]:
+            self._detach(key)
+        needed = _COPIES_WHILE_LOADING * adapter.size_bytes + RESERVE_BYTES
+        while self._names and (len(self._names) >= MAX_ATTACHED or self._free_bytes() < needed):
+            self._detach(next(iter(self._names)))
+            release_memory()
+
+    def _detach(self, key: tuple[str, str]) -> None:
+        if len(self._names) == 1:
+            self.detach_all()
+        else:
+            self._peft.delete_adapter(self._names.pop(key))
+            self._effects.pop(key, None)
 
     def _use_ordinary_layers(self) -> None:
         from helpers.local_inference import cpu_linears
@@ -149,6 +161,8 @@ class AttachedAdapters:
             else:
                 self._peft.add_adapter(name, config)
         except (ValueError, TypeError, KeyError, RuntimeError, ImportError) as error:
+            if is_out_of_memory(error):
+                raise
             raise AdapterError(
                 f"The adapter does not fit this base model: {error}", "Pick the base model that it was trained on."
             ) from error
@@ -164,6 +178,8 @@ class AttachedAdapters:
         except KeyError as error:
             raise _wrong_keys("lacks expected weights", [str(error.args[0])]) from error
         except (RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             raise AdapterError(
                 f"The adapter's weights do not fit this base model: {_first_lines(error)}",
                 "Pick the base model that it was trained on.",

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from helpers.base_models import BaseSummary
 from helpers.local_inference.adapter_files import AdapterFolder
 from helpers.local_inference.attached_adapters import AttachedAdapters
 from helpers.local_inference.base_model_files import LoadingReport, folder_fingerprint
+from helpers.local_inference.memory_estimate import RESERVE_BYTES
 from helpers.local_inference.model_loading import choose_kernel, load_base_model, release_memory
 from helpers.local_inference.prefix_cache import PrefixCache
 from helpers.local_inference.quantization_policy import Device, WeightsChoice
 
 logger = logging.getLogger(__name__)
-MOST_BASES = 1
+# Files that change in place, vocabularies and rewriting adapters make bases of their own: they must not pile up.
+MOST_BASES = 4
 
 
 @dataclass(frozen=True)
@@ -37,20 +40,25 @@ class BaseKey:
 
 @dataclass(frozen=True)
 class LoadedBase:
-    """A base model in memory, the adapters on it, and what both computed for the last texts."""
+    """A base model in memory, the adapters on it, and what both computed for the last texts.
+
+    ``needed_bytes``: the estimate it was loaded by.
+    """
 
     model: Any
     adapters: AttachedAdapters
     prefixes: PrefixCache
+    needed_bytes: int
 
 
 class BaseModelCache:
-    """Keeps the last used base models; the least recently used one goes when another is asked for."""
+    """Keeps base models while there is memory; the least recently used one goes when another needs it."""
 
-    def __init__(self, prefix_budget: int, most: int = MOST_BASES) -> None:
-        """``prefix_budget``: bytes that the computed texts of one base may take."""
+    def __init__(self, prefix_budget: int, free_bytes: Callable[[], int], most: int = MOST_BASES) -> None:
+        """``prefix_budget``: bytes that the computed texts of one base may take. ``free_bytes``: what is free now."""
         self._most = most
         self._prefix_budget = prefix_budget
+        self._free_bytes = free_bytes
         self._bases: OrderedDict[BaseKey, LoadedBase] = OrderedDict()
         self.loads = 0
 
@@ -73,16 +81,37 @@ class BaseModelCache:
         """The bases in memory, the least recently used first."""
         return tuple(self._bases.values())
 
+    def holds(self, folder: Path, fingerprint: str, choice: WeightsChoice) -> bool:
+        """Whether the base in ``folder`` is in memory in the form of ``choice``, for whatever adapter."""
+        return any((key.folder, key.fingerprint, key.choice) == (folder, fingerprint, choice) for key in self._bases)
+
+    def reclaimable_bytes(self) -> int:
+        """About what letting go of every base would free."""
+        return sum(loaded.needed_bytes for loaded in self._bases.values())
+
+    def make_room(self, needed_bytes: int) -> None:
+        """Let go of the least recently used bases until ``needed_bytes`` are free, or none is left."""
+        while self._bases and self._free_bytes() < needed_bytes + RESERVE_BYTES:
+            self._bases.popitem(last=False)
+            release_memory()
+
     def find_or_load(
         self,
         key: BaseKey,
         device: Device,
         size_bytes: int,
         report: LoadingReport,
+        *,
+        needed_bytes: int = 0,
     ) -> LoadedBase:
-        """The base model of ``key``; raises what :func:`load_base_model` raises."""
+        """The base model of ``key``, in place of older ones where ``needed_bytes`` are not free.
+
+        ``size_bytes``: its files. Raises what :func:`load_base_model` raises.
+        """
         if key not in self._bases:
-            # Room first: two large bases at once may not fit.
+            for outdated in [old for old in self._bases if _is_outdated(old, key)]:
+                del self._bases[outdated]
+            self.make_room(needed_bytes)
             while len(self._bases) >= self._most:
                 self._bases.popitem(last=False)
                 release_memory()
@@ -100,7 +129,12 @@ class BaseModelCache:
             self.loads += 1
             seconds = time.perf_counter() - started
             logger.info("loaded %s (%s; %s) in %.1f s", key.folder, key.choice.label, kernel, seconds)
-            self._bases[key] = LoadedBase(model, AttachedAdapters(model, kernel), PrefixCache(self._prefix_budget))
+            self._bases[key] = LoadedBase(
+                model,
+                AttachedAdapters(model, kernel, self._free_bytes),
+                PrefixCache(self._prefix_budget),
+                needed_bytes,
+            )
         self._bases.move_to_end(key)
         return self._bases[key]
 
@@ -116,7 +150,18 @@ class BaseModelCache:
                 del self._bases[key]
             raise
 
+    def forget_texts(self) -> None:
+        """Let go of what was computed for earlier texts."""
+        for loaded in self._bases.values():
+            loaded.prefixes.clear()
+        release_memory()
+
     def clear(self) -> None:
         """Let go of every model."""
         self._bases.clear()
         release_memory()
+
+
+def _is_outdated(old: BaseKey, key: BaseKey) -> bool:
+    """Whether the files of ``old`` have been replaced since."""
+    return old.folder == key.folder and old.fingerprint != key.fingerprint

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import helpers.local_inference.model_libraries as libraries
-from errors import ModelLoadError
+from errors import ModelLoadError, OutOfMemoryError
+from helpers.base_models import BaseSummary
 from helpers.local_inference.adapter_effect import probe_ids
 from helpers.local_inference.adapter_files import AdapterFolder, read_adapter_folder
 from helpers.local_inference.base_model_cache import BaseModelCache, LoadedBase
-from helpers.local_inference.base_model_files import LoadingReport, LoadingStopped
+from helpers.local_inference.base_model_files import LoadingReport, LoadingStopped, folder_fingerprint
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
 from helpers.local_inference.generation_events import (
     AdapterEffect,
@@ -32,11 +33,18 @@ from helpers.local_inference.generation_events import (
     stopped_before_loading,
 )
 from helpers.local_inference.generation_settings import BUILT_IN_PRESETS, DEFAULT_PRESET, GenerationSettings
+from helpers.local_inference.memory_estimate import Room, estimate, free_memory
 from helpers.local_inference.model_loading import memory_errors_in_words
 from helpers.local_inference.prefix_cache import TextState, budget_bytes, new_state
 from helpers.local_inference.prompt_rendering import PreparedPrompt, PromptRenderer, require_question, require_room
 from helpers.local_inference.quantization_policy import WeightsChoice, choose_weights, find_device
-from helpers.local_inference.requests import GenerationRequest, ModelSelection, PromptRequest
+from helpers.local_inference.requests import (
+    Dtype,
+    GenerationRequest,
+    ModelSelection,
+    PromptRequest,
+    Quantization,
+)
 from helpers.local_inference.stop_sequences import StopSequences
 from helpers.local_inference.token_generation import generate_tokens
 
@@ -66,7 +74,9 @@ class Engine:
         libraries.load()
         self._compute_threads = compute_threads
         self._device = find_device()
-        self.bases = BaseModelCache(budget_bytes(self._device.kind) if prefix_bytes is None else prefix_bytes)
+        budget = budget_bytes(self._device.kind) if prefix_bytes is None else prefix_bytes
+        self.bases = BaseModelCache(budget, lambda: free_memory(self._device.kind))
+        self._choices: dict[tuple[str, Quantization, Dtype], WeightsChoice] = {}
         self._renderer = PromptRenderer()
 
     def render(self, request: PromptRequest) -> RenderedPrompt:
@@ -102,8 +112,12 @@ class Engine:
             yield GenerationFinished(stopped_before_loading(request))
             return
         yield ModelReady(active.description, active.seconds_to_load)
-        with memory_errors_in_words(request.model.base_model):
-            yield from _Answer(active, settings, should_stop).stream()
+        try:
+            with memory_errors_in_words(request.model.base_model):
+                yield from _Answer(active, settings, should_stop).stream()
+        except OutOfMemoryError:
+            self.bases.forget_texts()
+            raise
 
     def _load(
         self, request: GenerationRequest, report: LoadingReport
@@ -114,14 +128,16 @@ class Engine:
         prompt = self._renderer.prepare(request.model, request.messages, report, weights=True)
         base = prompt.model.base
         require_room(len(prompt.chat.token_ids), base.context_length)
-        choice = choose_weights(self._device, request.model.quantization, request.model.dtype, base)
+        room = self._room(request, prompt, adapter)
+        choice = self._choose(request.model, base, room)
+        need = estimate(base, choice.quantization, choice.dtype, room)
 
         started = time.perf_counter()
         key = self.bases.key(base, choice, adapter)
         is_new = key not in self.bases
         if is_new:
             yield ModelLoading("Loading the base model…", 0, base.size_bytes or None)
-        loaded = self.bases.find_or_load(key, self._device, base.size_bytes, report)
+        loaded = self.bases.find_or_load(key, self._device, base.size_bytes, report, needed_bytes=need.total)
         if is_new and adapter is not None:
             report(ModelLoading("Attaching the adapter…"))
         attachments = loaded.adapters.attachments
@@ -140,6 +156,24 @@ class Engine:
             _describe(request, prompt, adapter, effect, choice, self._device.kind, loaded.adapters.kernel),
             time.perf_counter() - started if is_new else 0.0,
         )
+
+    def _room(self, request: GenerationRequest, prompt: PreparedPrompt, adapter: AdapterFolder | None) -> Room:
+        # What other bases hold counts as free: they go first.
+        return Room(
+            free_memory(self._device.kind) + self.bases.reclaimable_bytes(),
+            len(prompt.chat.token_ids) + request.settings.max_new_tokens,
+            adapter.size_bytes if adapter is not None else 0,
+        )
+
+    def _choose(self, model: ModelSelection, base: BaseSummary, room: Room) -> WeightsChoice:
+        """How the base is held: as it is in memory already, whatever became of the free memory since."""
+        fingerprint = folder_fingerprint(base.path)
+        key = (f"{base.path} {fingerprint}", model.quantization, model.dtype)
+        known = self._choices.get(key)
+        if known is None or not self.bases.holds(base.path, fingerprint, known):
+            known = choose_weights(self._device, model.quantization, model.dtype, base, room=room)
+            self._choices[key] = known
+        return known
 
     def _use_threads(self, size_bytes: int) -> None:
         import torch

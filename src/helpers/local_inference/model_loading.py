@@ -125,14 +125,10 @@ def _bitsandbytes_config(choice: WeightsChoice) -> Any:
 @contextmanager
 def memory_errors_in_words(what: Path | str) -> Iterator[None]:
     """Turn what torch raises for lack of memory into an OutOfMemoryError with the next step."""
-    import torch
-
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(what) from error
-    except RuntimeError as error:
-        if _is_out_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
             raise _out_of_memory(what) from error
         raise
 
@@ -175,7 +171,12 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python or torch says with ``error`` that there is no memory left."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
     # Lack of memory on the CPU and on Apple's GPU has no class of its own.
     text = str(error)
     return "can't allocate memory" in text or "not enough memory" in text or "MPS backend out of memory" in text

@@ -1,11 +1,12 @@
 """How a base model's weights are held, in which type it computes, and why. Never a silent fallback."""
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from errors import ModelLoadError
 from helpers.base_models import BaseSummary
+from helpers.local_inference.memory_estimate import Room, estimate, in_gigabytes
 from helpers.local_inference.requests import Dtype, Quantization
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class WeightsChoice:
     quantization: Quantization | None
     label: str
     dtype: Dtype
-    reason: str
+    # Two choices that do the same are the same, whatever led to them.
+    reason: str = field(compare=False)
     own_int8: bool = False
 
     @property
@@ -57,12 +59,19 @@ def find_device() -> Device:
 
 
 def choose_weights(
-    device: Device, requested: Quantization, dtype: Dtype, base: BaseSummary, *, has_bitsandbytes: bool | None = None
+    device: Device,
+    requested: Quantization,
+    dtype: Dtype,
+    base: BaseSummary,
+    *,
+    has_bitsandbytes: bool | None = None,
+    room: Room | None = None,
 ) -> WeightsChoice:
     """Decide for ``base`` on ``device``. ``has_bitsandbytes`` None = look whether it is installed.
 
     AUTO: a base stored quantised keeps its form; a small model stays as it is; on CUDA the others become nf4;
-    elsewhere weights stay as they are. What is asked for explicitly is done or refused: raises ModelLoadError with
+    elsewhere weights stay as they are where they fit into ``room`` (None = memory plays no part), else 8 bits, else
+    4 bits. What is asked for explicitly is done or refused: raises ModelLoadError with
     the next step.
     """
     available = has_bitsandbytes if has_bitsandbytes is not None else find_bitsandbytes()
@@ -72,6 +81,8 @@ def choose_weights(
         return _keep_own(device, requested, compute, base, available)
     if requested is Quantization.AUTO:
         chosen, why = _automatic(device, small, available)
+        if room is not None and not small:
+            chosen, why = _that_fits(chosen, why, _smaller_forms(device, dtype, available), base, compute, room)
     else:
         chosen, why = requested, "As chosen."
     if chosen is Quantization.NONE:
@@ -111,6 +122,40 @@ def _automatic(device: Device, small: bool, has_bitsandbytes: bool) -> tuple[Qua
     if not has_bitsandbytes:
         return Quantization.NONE, "Standard weights: 4-bit needs bitsandbytes, which is not installed."
     return Quantization.NF4, "4-bit weights are the default on a CUDA GPU: a quarter of the memory."
+
+
+def _smaller_forms(device: Device, dtype: Dtype, has_bitsandbytes: bool) -> list[Quantization]:
+    """What can be done on a CPU where standard weights do not fit, the larger first."""
+    forms = []
+    if _computes_own_int8(device, dtype):
+        forms.append(Quantization.INT8)
+    if device.kind == "cpu" and has_bitsandbytes:
+        forms.append(Quantization.NF4)
+    return forms
+
+
+def _that_fits(
+    chosen: Quantization,
+    why: str,
+    smaller: list[Quantization],
+    base: BaseSummary,
+    compute: Dtype,
+    room: Room,
+) -> tuple[Quantization, str]:
+    """``chosen``, or the first of ``smaller`` that fits into ``room``; the reason with the numbers."""
+    need = estimate(base, chosen, compute, room)
+    free = in_gigabytes(room.free_bytes)
+    if room.fits(need):
+        return chosen, f"{why} They need {need}; {free} are free."
+    for form in smaller:
+        smaller_need = estimate(base, form, compute, room)
+        if room.fits(smaller_need) or form is smaller[-1]:
+            tight = "" if room.fits(smaller_need) else " Even that may not fit."
+            return form, (
+                f"Smaller weights, since standard ones need {need} and {free} are free; "
+                f"these need {in_gigabytes(smaller_need.total)}.{tight}"
+            )
+    return chosen, f"{why} They need {need}, and {free} are free: it may not fit."
 
 
 def _how(chosen: Quantization, compute: Dtype) -> str:

@@ -103,15 +103,6 @@ def test_an_adapter_trained_again_at_the_same_path_is_read_again(
     assert engine.bases.loads == 1
 
 
-def test_asking_for_another_base_lets_the_first_one_go(base: Path, tmp_path: Path, engine: Engine) -> None:
-    other = build_tiny_base(tmp_path / "other", seed=9)
-    first = answer(engine, base)
-    assert answer(engine, other) != first
-    assert len(engine.bases.loaded) == 1
-    assert answer(engine, base) == first
-    assert engine.bases.loads == 3
-
-
 def test_a_base_whose_files_changed_is_loaded_again(tmp_path: Path, engine: Engine) -> None:
     folder = build_tiny_base(tmp_path / "base", seed=1)
     before = answer(engine, folder)

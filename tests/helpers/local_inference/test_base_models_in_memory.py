@@ -158,7 +158,7 @@ def test_a_chosen_quantization_works_on_the_cpu_with_an_adapter(
     plain = loaded_with(engine, base, AUTO)
     result = loaded_with(engine, base, quantization, dtype)
     assert result.new_tokens > 0 and result.model.quantization != plain.model.quantization
-    (loaded,) = engine.bases.loaded
+    loaded = engine.bases.loaded[-1]
     assert "bnb" in str(type(loaded.model.model.layers[0].mlp.up_proj)) or "bitsandbytes" in str(
         type(loaded.model.model.layers[0].mlp.up_proj)
     )
