@@ -31,6 +31,7 @@ def measure(model: Path, rounds: int = ROUNDS) -> list[Figure]:
         answers = asyncio.run(_measure_rounds(model, Path(folder), rounds))
     speed = {kind: [answer.arriving for answer in taken] for kind, taken in answers.items()}
     update = {kind: [answer.update_cpu * 1000 for answer in taken] for kind, taken in answers.items()}
+    turn = {kind: [answer.turn_cpu * 1000 for answer in taken] for kind, taken in answers.items()}
     figures = []
     for kind in (LONG, DIALOG):
         figures += [
@@ -49,7 +50,10 @@ def measure(model: Path, rounds: int = ROUNDS) -> list[Figure]:
                 at_most=MOST_UPDATE_TIMES,
             ),
         ]
-    return [*figures, *(Figure(TITLE, f"CPU of an update, {kind}", "ms", taken) for kind, taken in update.items())]
+    figures += [Figure(TITLE, f"CPU of an update, {kind}", "ms", taken) for kind, taken in update.items()]
+    return figures + [
+        Figure(TITLE, f"CPU of beginning and ending, {kind}", "ms", taken) for kind, taken in turn.items()
+    ]
 
 
 async def _measure_rounds(model: Path, folder: Path, rounds: int) -> dict[str, list[StreamedAnswer]]:
@@ -70,6 +74,8 @@ async def _prepare(tab: MountedTab, kind: str) -> None:
         tab.window.open_full_chat()
     else:
         tab.window.close_full_chat()
+    await tab.page.settle()
+    await tab.page.confirm_closed_dialogs()
     await tab.page.settle()
 
 

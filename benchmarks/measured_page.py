@@ -26,9 +26,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch on its way to the client. Times in seconds: of the clock, and of the CPU spent on the page's loop."""
+    """One patch on its way to the client. Seconds: of the clock, of the loop's CPU time, and of all threads'."""
 
     at: float
+    loop_cpu: float
     cpu: float
     body: bytes
 
@@ -50,7 +51,7 @@ class PackingConnection(Connection):
         body = msgpack.packb([message.action, message.body], default=self._encode)
         if message.action is MessageAction.SESSION_CRASHED:
             raise RuntimeError(f"the page failed: {message.body}")
-        patch = Patch(time.perf_counter(), time.thread_time(), body)
+        patch = Patch(time.perf_counter(), time.thread_time(), time.process_time(), body)
         self.patches.append(patch)
         self.on_patch(patch)
 
@@ -90,6 +91,12 @@ class MeasuredPage:
                     if isinstance(argument, kind):
                         return argument
         raise LookupError(f"no component draws a {kind.__name__}")
+
+    async def confirm_closed_dialogs(self) -> None:
+        """Tell the app that its closed dialogs are gone, as a client does when the closing is drawn."""
+        for control in list(self.session.index.values()):
+            if isinstance(control, ft.DialogControl) and not control.open:
+                await self.session.dispatch_event(control._i, "dismiss", None)
 
     def has_sent(self, words: str) -> bool:
         """Whether ``words`` have gone to the client."""

@@ -17,16 +17,19 @@ from ui.app_state import WindowState
 from ui.inference.inference_state import InferenceState
 from ui.inference.model_choice_state import ChoicePhase
 
+FEWEST_UPDATES = 4
+
 
 @dataclass(frozen=True)
 class StreamedAnswer(MeasuredAnswer):
-    """``updates``: patches between the first and the last text. ``update_cpu``: CPU seconds of the page's loop for
-    each of them. ``update_bytes``: their mean size on the wire.
+    """``update_cpu``: CPU seconds of the page's loop for each patch between the first and the last text.
+    ``turn_cpu``: what it spent besides, from Generate to the first text and from the last text to the end.
+    ``app_share``: the share of one core that the whole app process used while it streamed.
     """
 
-    updates: int
     update_cpu: float
-    update_bytes: float
+    turn_cpu: float
+    app_share: float
 
 
 class MountedTab:
@@ -49,24 +52,28 @@ class MountedTab:
                 arrived.append((patch, chat.messages[-1].new_tokens))
 
         self.page.connection.on_patch = note
-        started = time.perf_counter()
+        started, cpu_before = time.perf_counter(), time.thread_time()
         await self.state.generate()
         await self.page.settle()
+        cpu = time.thread_time() - cpu_before
         self.page.connection.on_patch = lambda patch: None
         answer = chat.messages[-1]
         if answer.result is None:
             raise RuntimeError(f"the answer failed: {answer.error}")
         # The patches after the last text redraw the finished answer; they are not part of streaming.
         streamed = [(patch, tokens) for patch, tokens in arrived if tokens < answer.result.new_tokens]
+        if len(streamed) < FEWEST_UPDATES:
+            raise RuntimeError(f"the answer came in {len(streamed)} updates, which is too few to measure")
+        first, last = streamed[0][0], streamed[-1][0]
         return StreamedAnswer(
             text=answer.text,
             new_tokens=answer.new_tokens,
             seconds=arrived[-1][0].at - started,
             decoding=answer.result.tokens_per_second,
             arriving=arriving_speed([(patch.at, tokens) for patch, tokens in streamed]),
-            updates=len(streamed) - 1,
-            update_cpu=(streamed[-1][0].cpu - streamed[0][0].cpu) / (len(streamed) - 1),
-            update_bytes=sum(len(patch.body) for patch, _ in streamed) / len(streamed),
+            turn_cpu=cpu - (last.loop_cpu - first.loop_cpu),
+            update_cpu=(last.loop_cpu - first.loop_cpu) / (len(streamed) - 1),
+            app_share=(last.cpu - first.cpu) / (last.at - first.at),
         )
 
 

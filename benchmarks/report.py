@@ -13,6 +13,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+SECONDS_TO_WATCH = 2.0
+MOST_OTHER_WORK = 0.15
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -54,8 +57,8 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def print_table(figures: Sequence[Figure]) -> None:
-    """Every figure with its spread and its target."""
+def print_table(figures: Sequence[Figure], busy: float) -> None:
+    """Every figure with its spread and its target. ``busy``: see :func:`other_work`."""
     table = Table(title=f"Adapter Playground on {machine()}", title_justify="left")
     for heading in ("", "figure"):
         table.add_column(heading)
@@ -72,13 +75,20 @@ def print_table(figures: Sequence[Figure]) -> None:
         values[0] += f" {figure.unit}" if figure.unit else ""
         verdict = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}[figure.reached]
         table.add_row(title, figure.name, *values, str(len(figure.samples)), figure.target(), verdict)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    if busy > MOST_OTHER_WORK:
+        console.print(
+            f"[yellow]Other programs used {busy:.0%} of this machine when the measurement began, so times and speeds "
+            "are not to be trusted. Measure again when it is idle.[/]"
+        )
 
 
-def write_json(figures: Sequence[Figure], path: Path) -> None:
+def write_json(figures: Sequence[Figure], path: Path, busy: float) -> None:
     """Every figure with all its samples."""
     document = {
         "machine": machine(),
+        "other_work": busy,
         "python": platform.python_version(),
         "figures": [{**asdict(figure), "median": figure.value, "reached": figure.reached} for figure in figures],
     }
@@ -86,11 +96,15 @@ def write_json(figures: Sequence[Figure], path: Path) -> None:
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def other_work() -> float:
+    """The share (0..1) of all cores that is in use now; ask before anything is measured."""
+    return psutil.cpu_percent(SECONDS_TO_WATCH) / 100
+
+
 def machine() -> str:
-    """This machine in a few words, with how busy it is: other work falsifies times."""
+    """This machine in a few words."""
     memory = psutil.virtual_memory().total / 2**30
-    busy = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB{busy}"
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
 
 
 def _number(value: float) -> str:

@@ -28,15 +28,16 @@ def main() -> None:
 
     console = Console(stderr=True)
     figures: list[Figure] = []
+    busy = report.other_work()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen.only or BENCHMARKS:
             with console.status(f"Measuring {name}"):
                 figures += BENCHMARKS[name](Path(folder))
-    report.print_table(figures)
+    report.print_table(figures, busy)
     console.print(f"Measured in {time.perf_counter() - started:.0f} s.")
     if chosen.json is not None:
-        report.write_json(figures, chosen.json)
+        report.write_json(figures, chosen.json, busy)
 
 
 def _measure_startup(folder: Path) -> "list[Figure]":

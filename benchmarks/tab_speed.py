@@ -24,6 +24,7 @@ def measure(model: Path, pairs: int = PAIRS) -> list[Figure]:
         Figure(TITLE, "tokens/s stated in the tab ÷ engine alone", "", decoding, at_least=LEAST_SHARE),
         Figure(TITLE, "tokens/s arriving on the page ÷ engine alone", "", arriving, at_least=LEAST_SHARE),
         Figure(TITLE, "Generate → whole answer on the page ÷ engine alone", "", seconds),
+        Figure(TITLE, "the app's share of one core while it streams", "%", [tab.app_share * 100 for tab in tabs]),
         Figure(TITLE, "engine alone", "tok/s", [engine.decoding for engine in engines]),
         Figure(TITLE, "in the tab", "tok/s", [tab.decoding for tab in tabs]),
     ]
