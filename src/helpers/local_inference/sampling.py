@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import LogitsProcessorList
 
+_MOST_LIKELY = 1024
+
 
 class Sampler:
     """Chooses one token at a time by ``settings``, whose ``seed`` must be set.
@@ -134,13 +136,39 @@ class DynamicTemperature:
         return (logits - logits.max(dim=-1, keepdim=True).values) / temperature[:, None]
 
 
+class TopP:
+    """transformers' TopPLogitsWarper without sorting the vocabulary, which takes 11 ms at 150,000 tokens.
+
+    A token stays where the more probable ones together are below ``top_p``. Those that stay are nearly always among
+    the first thousand; where they are not, transformers decides.
+    """
+
+    def __init__(self, top_p: float) -> None:
+        from transformers import TopPLogitsWarper
+
+        self._top_p = top_p
+        self._sorting = TopPLogitsWarper(top_p)
+
+    def __call__(self, token_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        likely = torch.softmax(scores, dim=-1).topk(min(_MOST_LIKELY, scores.shape[-1]))
+        reached = likely.values.cumsum(dim=-1)
+        if scores.shape[-1] > _MOST_LIKELY and not reached[0, -1] >= self._top_p:
+            sorted_out: torch.Tensor = self._sorting(token_ids, scores)  # type: ignore[arg-type]
+            return sorted_out
+        stays = likely.indices[0, (reached - likely.values)[0] < self._top_p]
+        kept = torch.full_like(scores, -torch.inf)
+        kept[0, stays] = scores[0, stays]
+        return kept
+
+
 def _warpers(settings: GenerationSettings) -> "LogitsProcessorList":
     from transformers import (
         LogitsProcessorList,
         MinPLogitsWarper,
         TemperatureLogitsWarper,
         TopKLogitsWarper,
-        TopPLogitsWarper,
         TypicalLogitsWarper,
     )
 
@@ -150,7 +178,7 @@ def _warpers(settings: GenerationSettings) -> "LogitsProcessorList":
     if settings.top_k:
         warpers.append(TopKLogitsWarper(settings.top_k))
     if settings.top_p < 1:
-        warpers.append(TopPLogitsWarper(float(settings.top_p)))
+        warpers.append(TopP(float(settings.top_p)))
     if settings.min_p:
         warpers.append(MinPLogitsWarper(float(settings.min_p)))
     if settings.typical_p < 1:

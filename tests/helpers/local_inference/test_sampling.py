@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TopKLogitsWarper, TopPLogitsWarper
 
 from engine_requests import request_for, result_of
 from errors import SettingsError
 from helpers.local_inference import EditableGenerationSettings, GenerationSettings
 from helpers.local_inference.engine import Engine
-from helpers.local_inference.sampling import AnswerPenalties, DynamicTemperature, Sampler
+from helpers.local_inference.sampling import AnswerPenalties, DynamicTemperature, Sampler, TopP
 from tiny_models import build_tiny_base
 
 PROMPT = "Say hello to the sailor."
@@ -128,6 +128,18 @@ def test_the_dynamic_temperature_follows_the_entropy(
         weights = [math.exp((value - max(logits)) / temperature) for value in logits]
         expected = torch.tensor([weight / sum(weights) for weight in weights])
         assert torch.allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("vocabulary", [50, 5000])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 4.0])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.999])
+def test_top_p_keeps_the_tokens_that_transformers_keeps(vocabulary: int, spread: float, top_p: float) -> None:
+    generator = torch.Generator().manual_seed(vocabulary)
+    scores = torch.randn(1, vocabulary, generator=generator) * spread
+    ids = torch.zeros(1, 1, dtype=torch.long)
+    for cut in (scores, TopKLogitsWarper(20)(ids, scores)):  # type: ignore[arg-type]
+        expected = TopPLogitsWarper(top_p)(ids, cut)  # type: ignore[arg-type]
+        assert torch.equal(TopP(top_p)(ids, cut), expected)
 
 
 def test_a_dynamic_temperature_that_reaches_zero_keeps_the_most_probable_token() -> None:
