@@ -155,7 +155,7 @@ class TopP:
         likely = torch.softmax(scores, dim=-1).topk(min(_MOST_LIKELY, scores.shape[-1]))
         reached = likely.values.cumsum(dim=-1)
         if scores.shape[-1] > _MOST_LIKELY and not reached[0, -1] >= self._top_p:
-            sorted_out: torch.Tensor = self._sorting(token_ids, scores)  # type: ignore[arg-type]
+            sorted_out: torch.Tensor = self._sorting(token_ids, scores)
             return sorted_out
         stays = likely.indices[0, (reached - likely.values)[0] < self._top_p]
         kept = torch.full_like(scores, -torch.inf)
