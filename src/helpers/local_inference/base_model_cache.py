@@ -90,7 +90,9 @@ class BaseModelCache:
         return sum(loaded.needed_bytes for loaded in self._bases.values())
 
     def make_room(self, needed_bytes: int) -> None:
-        """Let go of the least recently used bases until ``needed_bytes`` are free, or none is left."""
+        """Let go of kept texts, then of the least recently used bases, until ``needed_bytes`` are free."""
+        if self._free_bytes() < needed_bytes + RESERVE_BYTES:
+            self.forget_texts()
         while self._bases and self._free_bytes() < needed_bytes + RESERVE_BYTES:
             self._bases.popitem(last=False)
             release_memory()

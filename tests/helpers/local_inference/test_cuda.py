@@ -48,6 +48,13 @@ def test_quantised_weights_answer_with_an_adapter(
     assert result.new_tokens > 0 and result.model.quantization != "none"
 
 
+def test_a_known_text_is_not_computed_again_and_the_answer_stays(base: Path, adapter: Path, engine: Engine) -> None:
+    request = request_for(base, adapter, "Say hello to the sailor. " * 30)
+    first, second = (result_of(engine.stream(request)) for _ in range(2))
+    assert second.cached_tokens == second.prompt_tokens and second.token_ids == first.token_ids
+    assert first.model.effect is not None and first.model.effect.matched_layers == 14
+
+
 def test_letting_go_of_the_models_gives_the_memory_back(base: Path, engine: Engine) -> None:
     before = torch.cuda.memory_allocated()
     result_of(engine.stream(request_for(base)))

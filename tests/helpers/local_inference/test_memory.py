@@ -133,6 +133,15 @@ def test_the_least_recently_used_base_goes_when_memory_is_needed(bases: list[Pat
     assert engine.bases.loads == 3
 
 
+def test_kept_texts_go_before_a_base_does(bases: list[Path], engine: Engine) -> None:
+    with_free_memory(
+        engine, lambda: 0 if any(loaded.prefixes.size_bytes for loaded in engine.bases.loaded) else 10**12
+    )
+    answer(engine, bases[0])
+    answer(engine, bases[1])
+    assert [bool(loaded.prefixes.size_bytes) for loaded in engine.bases.loaded] == [False, True]
+
+
 def test_the_least_recently_used_adapter_goes_when_memory_is_needed(
     base: Path, adapter: Path, other_adapter: Path, engine: Engine
 ) -> None:
