@@ -57,7 +57,7 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def print_table(figures: Sequence[Figure], busy: float) -> None:
+def print_table(figures: Sequence[Figure], busy: float = 0.0) -> None:
     """Every figure with its spread and its target. ``busy``: see :func:`other_work`."""
     table = Table(title=f"Adapter Playground on {machine()}", title_justify="left")
     for heading in ("", "figure"):
@@ -84,7 +84,7 @@ def print_table(figures: Sequence[Figure], busy: float) -> None:
         )
 
 
-def write_json(figures: Sequence[Figure], path: Path, busy: float) -> None:
+def write_json(figures: Sequence[Figure], path: Path, busy: float = 0.0) -> None:
     """Every figure with all its samples."""
     document = {
         "machine": machine(),
