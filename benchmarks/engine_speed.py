@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ from helpers.local_inference import (
     Quantization,
 )
 from helpers.local_inference.engine import Engine
-from report import Figure, print_table, ratios, write_json
+from report import Figure, other_work, print_table, ratios, write_json
 
 HERE = Path(__file__).resolve().parent
 NEW_TOKENS = 16
@@ -54,6 +55,7 @@ def measure(folder: Path, *, history: int = 1024, rounds: int = 3) -> list[Figur
     del plain
     gc.collect()
     figures += _switching(engine, base, adapters)
+    figures += _stopping(engine, base, adapters[0], rounds)
     return [*figures, *_long_context(engine, rounds), *_bandwidth(engine, base, rounds)]
 
 
@@ -161,6 +163,31 @@ def _seconds_until_ready(engine: Engine, base: Path, adapter: Path) -> float:
     return time.perf_counter() - started
 
 
+def _stopping(engine: Engine, base: Path, adapter: Path, rounds: int) -> list[Figure]:
+    """From the wish to stop, which comes at any moment, to an engine that takes the next request."""
+    endless = _request(base, adapter, ["How does a cat sound?"], Quantization.NONE, 4000)
+    long = _request(base, adapter, [SENTENCE * 400], Quantization.NONE, 4)
+    in_decode, in_prefill = [], []
+    for _ in range(rounds):
+        in_decode.append(_stop_delay(engine, endless, after=1.0))
+        with _nothing_kept(engine):
+            in_prefill.append(_stop_delay(engine, long, after=1.0))
+    return [
+        Figure("stop", "while an answer is written", "s", in_decode, at_most=0.15),
+        Figure("stop", "while a long prompt is processed", "s", in_prefill, at_most=0.7),
+    ]
+
+
+def _stop_delay(engine: Engine, request: GenerationRequest, after: float) -> float:
+    asked: list[float] = []
+    timer = threading.Timer(after, lambda: asked.append(time.perf_counter()))
+    timer.start()
+    for _ in engine.stream(request, lambda: bool(asked)):
+        pass
+    timer.join()
+    return time.perf_counter() - asked[0]
+
+
 def _long_context(engine: Engine, rounds: int) -> list[Figure]:
     """Decode steps on a cache of random keys and values, with our attention and with the stock one."""
     (loaded,) = engine.bases.loaded
@@ -252,6 +279,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
+    busy = other_work()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.model or Path(temporary) / "model"
         if not base_folder(folder).exists():
@@ -259,9 +287,9 @@ def main() -> None:
             environment = {**os.environ, "PYTHONPATH": str(HERE.parent / "tests")}
             subprocess.run(program, check=True, stderr=subprocess.DEVNULL, env=environment)
         figures = measure(folder, history=options.history, rounds=options.rounds)
-    print_table(figures)
+    print_table(figures, busy)
     if options.json is not None:
-        write_json(figures, options.json)
+        write_json(figures, options.json, busy)
 
 
 if __name__ == "__main__":
