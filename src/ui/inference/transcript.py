@@ -42,10 +42,12 @@ def Transcript(
         )
     last = chat.messages[-1]
     for message in chat.messages[hidden:]:
+        # Only rows whose buttons depend on it are drawn again when an answer begins and ends.
+        busy = chat.busy and (message is last or message.role == "user")
         controls.append(
             _MessageRow(
                 message,
-                chat.busy,
+                busy,
                 message is last,
                 chat.previous is not None,
                 state,
