@@ -99,11 +99,10 @@ class AppPage:
 
     def choose_first(self, label: str) -> str:
         """Open a dropdown and take its first entry; returns what it says."""
-        groups = self.page.locator("flt-semantics[role=group]")
-        before = groups.count()
         self.open_menu(label)
-        self.wait_until(lambda _: groups.count() > before, "the menu to open")
-        entry = groups.last.get_by_role("button").first
+        opened = self.page.locator("[role=button][aria-expanded=true][aria-owns]").filter(has_text=label)
+        menu = opened.first.get_attribute("aria-owns")
+        entry = self.page.locator(f"#{menu}").get_by_role("button").first
         words = entry.inner_text()
         self.press(entry)
         return words
