@@ -10,7 +10,8 @@ from helpers.local_inference.generation_settings import GenerationSettings
 from helpers.local_inference.prefix_cache import TextState
 from helpers.local_inference.sampling import Sampler
 
-PREFILL_CHUNK_TOKENS = 256
+# As fast as larger chunks, and half a billion weights answer a stop within half a second on one core.
+PREFILL_CHUNK_TOKENS = 128
 
 
 def generate_tokens(
