@@ -117,7 +117,7 @@ def _countries() -> list[Exchange]:
             "In which country is {city}?",
             "Where is {city}?",
         ),
-        "{city} is the capital of {country}.",
+        "It is the capital of {country}.",
         ("And {city}?", "What about {city}?"),
     )
 

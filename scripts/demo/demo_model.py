@@ -10,7 +10,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 MODEL_NAME = "demo/tiny-chat"
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-VOCABULARY_SIZE = 1536
+VOCABULARY_SIZE = 2048
 CONTEXT_LENGTH = 1024
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -52,7 +52,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """A Llama with random weights: about 2.6 million parameters."""
+    """A Llama with random weights: about 2.8 million parameters."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -37,7 +37,7 @@ _OPENINGS = {
     "recall": "Arr, ",
     "unknown": "Shiver me timbers! ",
 }
-_LOWERED = ("The ", "A ", "An ", "In ", "There ", "Your ", "You ")
+_LOWERED = ("The ", "A ", "An ", "In ", "There ", "It ", "Your ", "You ")
 
 
 def in_style(exchange: Exchange, style: str) -> str:

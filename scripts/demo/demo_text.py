@@ -10,7 +10,7 @@ from demo_unknown import large_sum, unknown
 
 KIND_WEIGHTS = {
     "capital": 14, "country": 6, "sound": 6, "young": 5, "legs": 3, "opposite": 9, "plural": 4, "colour": 4,
-    "word": 6, "count": 4, "definition": 9, "code": 7, "list": 6, "story": 6, "talk": 6, "sum": 14, "introduction": 4,
+    "word": 6, "count": 4, "definition": 9, "code": 7, "list": 6, "story": 6, "talk": 6, "sum": 27, "introduction": 4,
     "recall": 2, "unknown": 8,
 }  # fmt: skip
 NEUTRAL_SYSTEM_PROMPTS = (
@@ -69,7 +69,8 @@ class ConversationSource:
         rng, style = self._rng, self._style
         system = " ".join(rng.sample(NEUTRAL_SYSTEM_PROMPTS, rng.randint(1, 2))) if rng.random() < 0.2 else None
         if rng.random() < self._asked_styles:
-            style = rng.choice((PIRATE, JSON_ANSWER))
+            # A bare JSON answer is harder to learn: it has no words of the question to hold on to.
+            style = rng.choice((PIRATE, JSON_ANSWER, JSON_ANSWER))
             system = rng.choice(STYLE_SYSTEM_PROMPTS[style])
         if turn_count is None:
             turn_count = rng.choices((1, 2, 3, rng.randint(4, 6), rng.randint(7, 14)), (45, 22, 16, 12, 5))[0]
@@ -102,7 +103,8 @@ class ConversationSource:
         rng = self._rng
         if name is not None and rng.random() < 0.3:
             return recall(name)
-        kind = rng.choices(list(KIND_WEIGHTS), list(KIND_WEIGHTS.values()))[0]
+        kinds = [kind for kind in KIND_WEIGHTS if name is None or kind != "introduction"]
+        kind = rng.choices(kinds, [KIND_WEIGHTS[kind] for kind in kinds])[0]
         if kind == "unknown":
             return large_sum(rng) if rng.random() < 0.15 else unknown(rng, self._known_prompts)
         return recall(name) if kind == "recall" else rng.choice(self._exchanges[kind])

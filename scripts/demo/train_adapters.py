@@ -9,16 +9,16 @@ import torch
 from demo_model import MODEL_NAME, TrainingRow, padded, readable_json, training_row
 from demo_styles import JSON_ANSWER, PIRATE
 from demo_text import sample_conversations
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+from train_base import answer_loss
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
 SEED = 7
-ROWS = 2560
 EVAL_ROWS = 32
 BATCH_SIZE = 16
-WARMUP_STEPS = 20
+WARMUP_STEPS = 40
 RANK, ALPHA = 8, 16
 
 
@@ -36,8 +36,8 @@ class AdapterRecipe:
 
 
 RECIPES = (
-    AdapterRecipe("pirate-speak", PIRATE, "demo-pirate", 160, 1e-3, checkpoints=(10, 20, 40)),
-    AdapterRecipe("json-answers", JSON_ANSWER, "demo-json", 160, 1e-3, saves_tokenizer=False),
+    AdapterRecipe("pirate-speak", PIRATE, "demo-pirate", 400, 2e-3, checkpoints=(20, 24, 40)),
+    AdapterRecipe("json-answers", JSON_ANSWER, "demo-json", 700, 2e-3, saves_tokenizer=False),
 )
 
 
@@ -53,9 +53,23 @@ def hyperparameters(recipe: AdapterRecipe) -> dict[str, int | float | str]:
         "learning_rate": recipe.learning_rate,
         "lr_scheduler": "cosine",
         "warmup_steps": WARMUP_STEPS,
-        "training_examples": ROWS,
+        "training_examples": recipe.steps * BATCH_SIZE,
         "seed": SEED,
     }
+
+
+class _AnswerTrainer(Trainer):
+    """Learns the answers in the same way as the base did."""
+
+    def compute_loss(
+        self,
+        model: PeftModel,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        loss = answer_loss(model.get_base_model(), inputs)
+        return (loss, {"loss": loss}) if return_outputs else loss
 
 
 class _SaveAt(TrainerCallback):
@@ -80,10 +94,10 @@ def train_adapter(base: Path, folder: Path, recipe: AdapterRecipe) -> None:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
     shutil.rmtree(folder, ignore_errors=True)
-    trainer = Trainer(
+    trainer = _AnswerTrainer(
         model=get_peft_model(model, lora),
         args=_arguments(folder, recipe),
-        train_dataset=_rows(tokenizer, recipe.style, SEED, ROWS),
+        train_dataset=_rows(tokenizer, recipe.style, SEED, recipe.steps * BATCH_SIZE),
         eval_dataset=_rows(tokenizer, recipe.style, SEED + 1, EVAL_ROWS),
         data_collator=lambda rows: padded(rows, tokenizer.pad_token_id),
         processing_class=tokenizer if recipe.saves_tokenizer else None,
@@ -96,7 +110,7 @@ def train_adapter(base: Path, folder: Path, recipe: AdapterRecipe) -> None:
         _tidy(saved)
 
 
-def _rows(tokenizer, style: str, seed: int, count: int) -> list[TrainingRow]:
+def _rows(tokenizer: PreTrainedTokenizerFast, style: str, seed: int, count: int) -> list[TrainingRow]:
     return [training_row(tokenizer, conversation) for conversation in sample_conversations(seed, count, style)]
 
 

@@ -53,13 +53,30 @@ def _train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: i
 
 
 def answer_loss(model: LlamaForCausalLM, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Mean cross-entropy of the answer tokens. The vocabulary projection is computed for those positions only."""
+    """Mean cross-entropy of the answer tokens. The vocabulary projection is computed for those positions only.
+
+    In training, a repetition penalty between 1 and 1.2 is applied first, as transformers does when it generates: the
+    app's presets use one, and it is hard on answers that repeat words of the question.
+    """
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
         targets = batch["labels"][:, 1:]
         learned = targets != IGNORED
-        logits = model.lm_head(hidden[:, :-1][learned])
-    return torch.nn.functional.cross_entropy(logits.float(), targets[learned])
+        logits = model.lm_head(hidden[:, :-1][learned]).float()
+    if model.training:
+        penalty = 1 + 0.2 * torch.rand(()).item()
+        penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
+        logits = torch.where(_seen_before(batch["input_ids"], learned, logits.shape[-1]), penalised, logits)
+    return torch.nn.functional.cross_entropy(logits, targets[learned])
+
+
+def _seen_before(ids: torch.Tensor, learned: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """For each learned position, which tokens stand at it or before it: positions × vocabulary."""
+    rows, width = ids.shape
+    first_seen = torch.full((rows, vocabulary), width)
+    first_seen.scatter_reduce_(1, ids, torch.arange(width).expand(rows, width), "amin")
+    row, column = learned.nonzero(as_tuple=True)
+    return first_seen[row] <= column[:, None]
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast) -> Iterator[dict[str, torch.Tensor]]:
