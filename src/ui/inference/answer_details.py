@@ -12,7 +12,7 @@ from ui.background_tasks import guard
 from ui.components.cards import fact_row, said, small_text
 from ui.components.readable import readable_seconds
 from ui.fonts import CODE_FONT
-from ui.inference.loaded_model_words import loaded_model_pairs
+from ui.inference.loaded_model_words import loaded_model_pairs, peft_words
 
 _MAIN_SETTINGS = ("temperature", "max_new_tokens", "repetition_penalty")
 
@@ -66,7 +66,7 @@ def _pairs(result: GenerationResult) -> list[tuple[str, str]]:
         ("Base model", model.base_model),
         ("Adapter", model.adapter_path or "none, the base alone"),
         ("Fingerprint", model.adapter_fingerprint or "-"),
-        ("Type and rank", f"{model.peft_type} r{model.rank}" if model.peft_type else "-"),
+        ("Type and rank", peft_words(model.peft_type, model.rank)),
         *loaded_model_pairs(model),
         ("Settings", _sampled(result.settings)),
         ("Seed", str(result.seed)),

@@ -14,7 +14,7 @@ from ui.components.draft_field import DraftField
 from ui.components.picker import picker
 from ui.components.readable import readable_bytes
 from ui.inference.inference_state import InferenceState, ObservableChat
-from ui.inference.loaded_model_words import effect_words, loaded_model_pairs
+from ui.inference.loaded_model_words import effect_words, loaded_model_pairs, peft_words
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui.inference.status_line import status_line
 
@@ -120,9 +120,10 @@ def _meta_line(model: ModelChoiceState, adapter: AdapterSummary, workspace: Path
 
 
 def _fact_chips(model: ModelChoiceState, adapter: AdapterSummary, loaded: LoadedModel | None) -> list[ft.Control]:
-    kind = f"{adapter.peft_type} r{adapter.rank}" if adapter.rank is not None else str(adapter.peft_type)
     chips: list[ft.Control] = [
-        fact_chip(kind, f"Target modules: {', '.join(adapter.target_modules)}"),
+        fact_chip(
+            peft_words(adapter.peft_type, adapter.rank), f"Target modules: {', '.join(adapter.target_modules)}"
+        ),
         fact_chip(readable_bytes(adapter.size_bytes), "Size of the adapter's weights"),
     ]
     if loaded is not None and loaded.adapter_path == model.adapter_path:
@@ -146,7 +147,7 @@ def _details(model: ModelChoiceState, loaded: LoadedModel | None) -> ft.Control:
     if adapter is not None:
         pairs += [
             ("Adapter folder", str(adapter.path)),
-            ("Type", str(adapter.peft_type)),
+            ("Type", peft_words(adapter.peft_type, None)),
             ("Rank, alpha", f"{adapter.rank}, {adapter.alpha}"),
             ("Target modules", ", ".join(adapter.target_modules)),
             ("Size", f"{readable_bytes(adapter.size_bytes)} in {adapter.tensor_count} tensors"),
