@@ -5,6 +5,7 @@ and prints one JSON object with what was measured.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -74,8 +75,14 @@ class EngineAlone:
 @contextmanager
 def engine_alone(folder: Path) -> Iterator[EngineAlone]:
     """The engine's process with the model of ``folder``; ends with the block."""
+    # As the engine sets it for itself; this process imports torch before it, to build on the bench model.
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     with subprocess.Popen(
-        [sys.executable, __file__, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         try:
             yield EngineAlone(process)

@@ -49,8 +49,6 @@ def run_model_process(connection: Connection) -> None:
     """The child's whole life; ends when the app closes its side of the pipe or dies."""
     _keep_the_terminal_clean()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # Threads that spin while they wait halve the speed where another program wants the same core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Nothing about the user's models is reported to anyone.
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     outbox = _Outbox(connection)
