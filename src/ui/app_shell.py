@@ -1,12 +1,14 @@
 """The frame round every screen: title bar, navigation, theme, keyboard, and one state for each window."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import flet as ft
 
 from ui import theme
 from ui.app_services import AppServices
 from ui.app_state import WindowState
+from ui.app_states import AppStates, ScreenPlace
 from ui.background_tasks import guard, safe_component, show_notice
 from ui.components.cards import fact_chip
 from ui.fonts import FONTS
@@ -14,10 +16,31 @@ from ui.inference.inference_state import InferenceState
 from ui.inference.inference_tab import InferenceTab
 from ui.settings.settings_screen import SettingsScreen
 
-SCREENS = (
-    ("Inference", ft.Icons.CHAT_OUTLINED, ft.Icons.CHAT, InferenceTab),
-    ("Settings", ft.Icons.SETTINGS_OUTLINED, ft.Icons.SETTINGS, SettingsScreen),
-)
+
+@dataclass(frozen=True)
+class Screen:
+    """One destination of the rail. ``draw`` gives a component what it draws of the window's states."""
+
+    name: str
+    icon: ft.IconData
+    chosen_icon: ft.IconData
+    draw: Callable[[AppStates], ft.Control]
+
+
+SCREENS = {
+    ScreenPlace.INFERENCE: Screen(
+        "Inference",
+        ft.Icons.CHAT_OUTLINED,
+        ft.Icons.CHAT,
+        lambda states: InferenceTab(states.window, states.inference, key="Inference"),
+    ),
+    ScreenPlace.SETTINGS: Screen(
+        "Settings",
+        ft.Icons.SETTINGS_OUTLINED,
+        ft.Icons.SETTINGS,
+        lambda states: SettingsScreen(states.window, states.inference, key="Settings"),
+    ),
+}
 
 
 def make_app(services: AppServices) -> Callable[[ft.Page], None]:
@@ -30,17 +53,17 @@ def make_app(services: AppServices) -> Callable[[ft.Page], None]:
         page.theme = theme.app_theme()
         page.dark_theme = theme.app_theme()
         window = WindowState(services.database, web=page.web)
-        state = InferenceState(services, show_notice)
+        states = AppStates(window, InferenceState(services, show_notice))
         page.on_connect = lambda _: window.redraw()
-        page.render(App, window, state)
+        page.render(App, window, states)
 
     return main
 
 
 @safe_component
-def App(window: WindowState, state: InferenceState) -> ft.Control:
+def App(window: WindowState, states: AppStates) -> ft.Control:
     """Title bar, rail and the open screen."""
-    page = ft.context.page
+    page, state = ft.context.page, states.inference
 
     def look() -> None:
         page.theme_mode = theme.THEME_MODES[window.theme_choice]
@@ -61,7 +84,7 @@ def App(window: WindowState, state: InferenceState) -> ft.Control:
 
     ft.use_effect(install, [])
     ft.use_effect(look, [window.theme_choice])
-    screen = SCREENS[window.screen][3]
+    screen = SCREENS[ScreenPlace(window.screen)]
     return ft.SafeArea(
         expand=True,
         content=ft.Column(
@@ -75,13 +98,15 @@ def App(window: WindowState, state: InferenceState) -> ft.Control:
                             label_type=ft.NavigationRailLabelType.ALL,
                             min_width=theme.RAIL_WIDTH,
                             destinations=[
-                                ft.NavigationRailDestination(icon=icon, selected_icon=chosen, label=name)
-                                for name, icon, chosen, _ in SCREENS
+                                ft.NavigationRailDestination(
+                                    icon=entry.icon, selected_icon=entry.chosen_icon, label=entry.name
+                                )
+                                for entry in SCREENS.values()
                             ],
-                            on_change=guard(lambda e: setattr(window, "screen", e.control.selected_index or 0)),
+                            on_change=guard(lambda e: window.open_screen(e.control.selected_index or 0)),
                         ),
                         ft.VerticalDivider(width=1, thickness=1, color=ft.Colors.OUTLINE_VARIANT),
-                        ft.Container(screen(window, state, key=SCREENS[window.screen][0]), expand=True, padding=16),
+                        ft.Container(screen.draw(states), expand=True, padding=16),
                     ],
                     expand=True,
                     spacing=0,
@@ -127,5 +152,5 @@ async def keyboard(e: ft.KeyboardEvent, window: WindowState, state: InferenceSta
             window.close_full_chat()
     elif command and e.shift and e.key.upper() == "F":
         window.open_full_chat()
-    elif command and e.key == "Enter" and not window.full_chat_open and window.screen == 0:
+    elif command and e.key == "Enter" and not window.full_chat_open and window.screen == ScreenPlace.INFERENCE:
         await state.generate()

@@ -47,6 +47,10 @@ class WindowState:
         """Take in the window's size."""
         self.width, self.height = int(width), int(height)
 
+    def open_screen(self, place: int) -> None:
+        """Show the screen that stands at ``place`` in the rail."""
+        self.screen = place
+
     def open_full_chat(self) -> None:
         """Show the Full Chat View."""
         self.full_chat_open = True

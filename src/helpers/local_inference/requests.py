@@ -28,6 +28,14 @@ class Dtype(StrEnum):
     FLOAT16 = "float16"
 
 
+class ContextOverflow(StrEnum):
+    """What to do where the conversation is longer than the context: refuse with the counts, or leave out the oldest
+    turns (never the system prompt or the last question)."""
+
+    REFUSE = "refuse"
+    DROP_OLDEST = "drop_oldest"
+
+
 @dataclass(frozen=True)
 class ChatMessage:
     """One message of the conversation as the model gets it."""
@@ -42,6 +50,9 @@ class ModelSelection:
 
     ``base_model``: a local folder or a Hugging Face id. ``adapter_path``: an adapter folder, None = the base alone.
     ``run_path``: the training run's output folder, searched for tokenizer and template after the adapter folder.
+    ``adapter_strength`` scales what the adapter adds, 0 to 2: 0 = the base's answers, 1 = as it was trained.
+    ``merge_adapter``: compute the adapter into a copy of the weights, which decodes faster; never with quantised
+    weights. ``static_cache``: on CUDA, compile decoding over a cache of fixed size; unquantised weights only.
     """
 
     base_model: str
@@ -49,6 +60,9 @@ class ModelSelection:
     run_path: str | None = None
     quantization: Quantization = Quantization.AUTO
     dtype: Dtype = Dtype.AUTO
+    adapter_strength: float = 1.0
+    merge_adapter: bool = False
+    static_cache: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,7 @@ class GenerationRequest:
     model: ModelSelection
     messages: tuple[ChatMessage, ...]
     settings: GenerationSettings
+    on_overflow: ContextOverflow = ContextOverflow.REFUSE
 
 
 @dataclass(frozen=True)

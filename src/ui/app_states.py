@@ -1,0 +1,27 @@
+"""The state of every screen of one window, so that one screen can send the user to another."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ui.app_state import WindowState
+from ui.inference.inference_state import InferenceState
+
+
+class ScreenPlace(IntEnum):
+    """Where each screen stands in the rail."""
+
+    INFERENCE = 0
+    SETTINGS = 1
+
+
+@dataclass(frozen=True)
+class AppStates:
+    """Not observable itself: a screen is given the observable parts that it draws."""
+
+    window: WindowState
+    inference: InferenceState
+
+    async def open_in_inference(self, run_id: int) -> None:
+        """Show the Inference tab with this run chosen. Raises NotFoundError."""
+        self.window.open_screen(ScreenPlace.INFERENCE)
+        await self.inference.model.select_run(run_id)
