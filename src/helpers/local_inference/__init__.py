@@ -29,6 +29,7 @@ from helpers.local_inference.generation_settings import (
 from helpers.local_inference.local_inference import LocalInference
 from helpers.local_inference.requests import (
     ChatMessage,
+    ContextOverflow,
     Dtype,
     GenerationRequest,
     ModelSelection,
@@ -43,6 +44,7 @@ __all__ = [
     "DEFAULT_PRESET",
     "AdapterEffect",
     "ChatMessage",
+    "ContextOverflow",
     "Dtype",
     "EditableGenerationSettings",
     "FinishReason",

@@ -17,6 +17,8 @@ from helpers.local_inference.adapter_effect import probe_ids
 from helpers.local_inference.adapter_files import AdapterFolder, read_adapter_folder
 from helpers.local_inference.base_model_cache import BaseModelCache, LoadedBase
 from helpers.local_inference.base_model_files import LoadingReport, LoadingStopped, folder_fingerprint
+from helpers.local_inference.compute_threads import ComputeThreads
+from helpers.local_inference.cpu_linears import INT8, PACKED
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
 from helpers.local_inference.generation_events import (
     AdapterEffect,
@@ -39,6 +41,7 @@ from helpers.local_inference.prefix_cache import TextState, budget_bytes, new_st
 from helpers.local_inference.prompt_rendering import PreparedPrompt, PromptRenderer, require_question, require_room
 from helpers.local_inference.quantization_policy import WeightsChoice, choose_weights, find_device
 from helpers.local_inference.requests import (
+    ContextOverflow,
     Dtype,
     GenerationRequest,
     ModelSelection,
@@ -50,8 +53,6 @@ from helpers.local_inference.token_generation import generate_tokens
 
 # An answer without a stated context still needs an end.
 _MOST_NEW_TOKENS = 131072
-# In a tiny model threads wait for each other longer than they compute, on a busy machine ten times as long.
-_TINY_MODEL_BYTES = 32 * 2**20
 
 
 def ignore_loading(_event: ModelLoading) -> None:
@@ -67,12 +68,12 @@ class Engine:
     """Answers requests one after another; models stay in memory between them."""
 
     def __init__(self, compute_threads: int | None = None, prefix_bytes: int | None = None) -> None:
-        """``compute_threads``: CPU threads for torch, fewer for a tiny model; None = leave torch's setting alone.
+        """``compute_threads``: the most CPU threads for torch (:class:`ComputeThreads`), None = as many as it uses now.
 
         ``prefix_bytes``: the most memory for computed texts, 0 = compute each anew, None = a share of the memory.
         """
         libraries.load()
-        self._compute_threads = compute_threads
+        self._threads = ComputeThreads(compute_threads)
         self._device = find_device()
         budget = budget_bytes(self._device.kind) if prefix_bytes is None else prefix_bytes
         self.bases = BaseModelCache(budget, lambda: free_memory(self._device.kind))
@@ -114,7 +115,7 @@ class Engine:
         yield ModelReady(active.description, active.seconds_to_load)
         try:
             with memory_errors_in_words(request.model.base_model):
-                yield from _Answer(active, settings, should_stop).stream()
+                yield from _Answer(active, settings, should_stop, self._threads).stream()
         except OutOfMemoryError:
             self.bases.forget_texts()
             raise
@@ -126,6 +127,8 @@ class Engine:
         path = request.model.adapter_path
         adapter = read_adapter_folder(Path(path)) if path else None
         prompt = self._renderer.prepare(request.model, request.messages, report, weights=True)
+        if request.on_overflow is ContextOverflow.DROP_OLDEST:
+            prompt = self._renderer.leave_out_oldest(prompt, request.messages, request.settings.max_new_tokens)
         base = prompt.model.base
         require_room(len(prompt.chat.token_ids), base.context_length)
         room = self._room(request, prompt, adapter)
@@ -144,7 +147,7 @@ class Engine:
         forward = self.bases.activate(key, adapter)
         is_new = is_new or loaded.adapters.attachments > attachments
         _require_known_tokens(prompt, loaded.model)
-        self._use_threads(base.size_bytes)
+        self._threads.begin_answer(base.size_bytes, same_in_any_number=loaded.adapters.kernel in (PACKED, INT8))
         effect = None
         if adapter is not None:
             rows = loaded.model.get_input_embeddings().weight.shape[0]
@@ -174,13 +177,6 @@ class Engine:
             known = choose_weights(self._device, model.quantization, model.dtype, base, room=room)
             self._choices[key] = known
         return known
-
-    def _use_threads(self, size_bytes: int) -> None:
-        import torch
-
-        if self._compute_threads is not None:
-            tiny = 0 < size_bytes < _TINY_MODEL_BYTES
-            torch.set_num_threads(1 if tiny else self._compute_threads)
 
 
 def _stoppable(report: LoadingReport, should_stop: Callable[[], bool]) -> LoadingReport:
@@ -254,6 +250,7 @@ class _Answer:
     active: ActiveModel
     settings: GenerationSettings
     should_stop: Callable[[], bool]
+    threads: ComputeThreads
     _pieces: list[str] = field(default_factory=list)
     _token_ids: list[int] = field(default_factory=list)
 
@@ -274,6 +271,7 @@ class _Answer:
             if self.should_stop():
                 reason = FinishReason.STOPPED
                 break
+            self.threads.adapt()
             if isinstance(step, PromptProcessed):
                 yield step
                 continue

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,34 @@ class PromptRenderer:
         with self._lock:
             return PreparedPrompt(model, model.chat.render(messages))
 
+    def leave_out_oldest(
+        self, prompt: PreparedPrompt, messages: Sequence[ChatMessage], max_new_tokens: int
+    ) -> PreparedPrompt:
+        """``prompt``, or where it leaves too little room for an answer, the one without the fewest oldest turns.
+
+        Room is ``max_new_tokens``, at most a quarter of the context. The system prompt and the last question always
+        stay, so the result may still be too long: see :func:`require_room`. A note says how many turns are left out.
+        """
+        context = prompt.model.base.context_length
+        if context is None:
+            return prompt
+        most_tokens = context - min(max_new_tokens, context // 4)
+        if len(prompt.chat.token_ids) <= most_tokens:
+            return prompt
+        starts = [position for position, message in enumerate(messages) if message.role == "user"][1:]
+        chat, fewest, most = prompt.chat, 1, len(starts)
+        with self._lock:
+            # Each rendering tokenises the whole conversation, so the number of turns is found by halving.
+            while fewest <= most:
+                middle = (fewest + most) // 2
+                shorter = prompt.model.chat.render(_without_before(messages, starts[middle - 1]))
+                if len(shorter.token_ids) <= most_tokens or middle == len(starts):
+                    chat = replace(shorter, notes=(*shorter.notes, _left_out(middle)))
+                    most = middle - 1
+                else:
+                    fewest = middle + 1
+        return replace(prompt, chat=chat)
+
     def _tokenizer(self, base: Path, adapter: Path | None, run: Path | None) -> ChatTokenizer:
         folders = [base, *(folder for folder in (adapter, run) if folder is not None and folder.is_dir())]
         key = tuple(f"{folder}:{folder_fingerprint(folder)}" for folder in folders)
@@ -123,6 +151,15 @@ class PromptRenderer:
         return self._tokenizers[key]
 
 
+def _without_before(messages: Sequence[ChatMessage], start: int) -> list[ChatMessage]:
+    return [message for message in messages[:start] if message.role == "system"] + list(messages[start:])
+
+
+def _left_out(turns: int) -> str:
+    what = "The oldest turn is" if turns == 1 else f"The {turns} oldest turns are"
+    return f"{what} left out of the prompt, since the conversation is too long for the model's context."
+
+
 def require_question(messages: Sequence[ChatMessage]) -> None:
     """Raises EmptyPromptError where there is nothing to answer."""
     if not messages or messages[-1].role != "user" or not messages[-1].content.strip():
@@ -133,6 +170,7 @@ def require_room(prompt_tokens: int, context_length: int | None) -> None:
     """Raises PromptTooLongError where the prompt leaves no room for an answer."""
     if context_length is not None and prompt_tokens >= context_length:
         raise PromptTooLongError(
-            f"The prompt has {prompt_tokens:,} tokens, and the model's context holds {context_length:,}.",
-            "Shorten the prompt, or clear the history so that fewer messages are sent.",
+            f"The prompt has {prompt_tokens:,} tokens, and the model's context holds {context_length:,}: "
+            f"{prompt_tokens - context_length + 1:,} too many, since an answer needs room too.",
+            "Shorten the prompt, clear the history, or let the oldest turns be left out.",
         )

@@ -1,5 +1,6 @@
 """What bounds and ends an answer, and what is asked before one is begun."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from engine_requests import request_for, result_of
 from errors import EmptyPromptError, ModelError, PromptTooLongError
 from helpers.local_inference import (
     ChatMessage,
+    ContextOverflow,
     FinishReason,
     GenerationEvent,
     GenerationRequest,
@@ -53,6 +55,51 @@ def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(short_base
         list(engine.stream(request))
     assert str(tokens) in caught.value.message and "64" in caught.value.message
     assert engine.bases.loads == 0
+
+
+def conversation(turns: int, last: str = "And now?") -> tuple[ChatMessage, ...]:
+    messages = [ChatMessage("system", "Be brief.")]
+    for turn in range(turns):
+        messages += [ChatMessage("user", f"Question {turn}"), ChatMessage("assistant", f"Reply {turn}")]
+    return (*messages, ChatMessage("user", last))
+
+
+def test_the_fewest_oldest_turns_are_left_out_where_the_user_chose_so(tmp_path: Path, engine: Engine) -> None:
+    base = build_tiny_base(tmp_path / "base", max_position_embeddings=256)
+    plain = replace(request_for(base, max_new_tokens=8), messages=conversation(30))
+    with pytest.raises(PromptTooLongError):
+        list(engine.stream(plain))
+    result = result_of(engine.stream(replace(plain, on_overflow=ContextOverflow.DROP_OLDEST)))
+    (note,) = [note for note in result.model.notes if "left out" in note]
+    left_out = next(int(word) for word in note.split() if word.isdecimal())
+
+    def tokens_without(turns: int) -> int:
+        whole = conversation(30)
+        kept = (whole[0], *whole[1 + 2 * turns :])
+        return engine.render(PromptRequest(plain.model, kept)).token_count
+
+    assert result.prompt_tokens == tokens_without(left_out) <= 256 - 8
+    assert tokens_without(left_out - 1) > 256 - 8
+
+
+def test_nothing_is_left_out_of_a_conversation_that_fits(base: Path, engine: Engine) -> None:
+    request = replace(request_for(base), messages=conversation(3))
+    plain = result_of(engine.stream(request))
+    chosen = result_of(engine.stream(replace(request, on_overflow=ContextOverflow.DROP_OLDEST)))
+    assert (chosen.prompt_tokens, chosen.token_ids) == (plain.prompt_tokens, plain.token_ids)
+    assert chosen.model.notes == plain.model.notes
+
+
+def test_a_last_question_that_is_too_long_alone_is_refused_with_the_counts(short_base: Path, engine: Engine) -> None:
+    last = "Say hello to the sailor. " * 30
+    alone = (ChatMessage("system", "Be brief."), ChatMessage("user", last))
+    request = replace(
+        request_for(short_base), messages=conversation(4, last), on_overflow=ContextOverflow.DROP_OLDEST
+    )
+    tokens = engine.render(PromptRequest(request.model, alone)).token_count
+    with pytest.raises(PromptTooLongError) as caught:
+        list(engine.stream(request))
+    assert f"{tokens} tokens" in caught.value.message and f"{tokens - 63} too many" in caught.value.message
 
 
 def test_the_context_bounds_the_answer(short_base: Path, engine: Engine) -> None:
