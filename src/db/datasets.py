@@ -1,18 +1,27 @@
-"""Saved datasets and their rows."""
+"""Saved datasets and their rows.
 
+A dataset with a ``row_count`` below zero is one that is being written or removed: it is not listed, and its
+``created_at`` is the last sign of life of the program that works on it.
+"""
+
+import datetime as dt
 import random
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
-from db.models import Dataset, DatasetRow
+from db.models import Dataset, DatasetRow, TrainingRun, utc_now
 from errors import NotFoundError
 
 _ROWS_PER_STATEMENT = 1000
+_UNFINISHED = -1
+_ABANDONED_AFTER = dt.timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -35,34 +44,90 @@ def create_with_rows(session: Session, *, name: str, source: str, format: str, r
     session.flush()
     remaining = iter(rows)
     while chunk := list(islice(remaining, _ROWS_PER_STATEMENT)):
-        session.execute(
-            insert(DatasetRow),
-            [
-                {
-                    "dataset_id": dataset.id,
-                    "position": position,
-                    "prompt": row.prompt,
-                    "response": row.response,
-                    "system": row.system,
-                    "messages": row.messages,
-                }
-                for position, row in enumerate(chunk, dataset.row_count)
-            ],
-        )
+        _insert(session, dataset.id, dataset.row_count, chunk)
         dataset.row_count += len(chunk)
     session.flush()
     return dataset
 
 
+def begin(session: Session, *, source: str, format: str) -> int:
+    """The number of a new dataset that is not listed before :func:`finish`."""
+    dataset = Dataset(name=_hidden_name(), source=source, format=format, row_count=_UNFINISHED)
+    session.add(dataset)
+    session.flush()
+    return dataset.id
+
+
+def append_rows(session: Session, dataset_id: int, position: int, rows: Sequence[NewRow]) -> None:
+    """Adds rows from this position on to a dataset that was begun. Raises NotFoundError where it is gone."""
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None:
+        raise _no_such_dataset(f"number {dataset_id}")
+    dataset.created_at = utc_now()
+    session.flush()
+    _insert(session, dataset_id, position, rows)
+
+
+def finish(session: Session, dataset_id: int, *, name: str, row_count: int) -> Dataset:
+    """Lists a dataset whose rows are all there; a name that is taken becomes “name (2)”. Raises NotFoundError."""
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None:
+        raise _no_such_dataset(f"number {dataset_id}")
+    dataset.name, dataset.row_count, dataset.created_at = _free_name(session, name), row_count, utc_now()
+    session.flush()
+    return dataset
+
+
+def set_aside(session: Session, dataset_id: int) -> None:
+    """Takes a dataset off the list, for :func:`delete_some` to remove. Raises NotFoundError."""
+    dataset = find_or_raise(session, dataset_id)
+    dataset.name, dataset.row_count, dataset.created_at = _hidden_name(), _UNFINISHED, utc_now()
+    session.execute(update(TrainingRun).where(TrainingRun.dataset_id == dataset_id).values(dataset_id=None))
+    session.flush()
+
+
+def delete_some(session: Session, dataset_id: int, at_most: int) -> bool:
+    """Deletes up to so many rows of a dataset that is not listed, and then the dataset; True = something remains."""
+    some = select(DatasetRow.id).where(DatasetRow.dataset_id == dataset_id).limit(at_most)
+    ids = session.scalars(some).all()
+    if ids:
+        session.execute(delete_rows(DatasetRow).where(DatasetRow.id.in_(some)))
+        return True
+    session.execute(delete_rows(Dataset).where(Dataset.id == dataset_id, Dataset.row_count < 0))
+    return False
+
+
+def abandoned_ids(session: Session) -> Sequence[int]:
+    """Datasets that a program left half written or half removed: without a sign of life for ten minutes."""
+    limit = utc_now() - _ABANDONED_AFTER
+    return session.scalars(select(Dataset.id).where(Dataset.row_count < 0, Dataset.created_at < limit)).all()
+
+
 def list_all(session: Session) -> Sequence[Dataset]:
     """All datasets, the newest first."""
-    return session.scalars(select(Dataset).order_by(Dataset.created_at.desc(), Dataset.id.desc())).all()
+    return session.scalars(_newest_first(select(Dataset).where(Dataset.row_count >= 0))).all()
+
+
+def list_page(session: Session, *, search: str = "", offset: int = 0, limit: int = 50) -> Sequence[Dataset]:
+    """The datasets whose name or source contains the text, the newest first."""
+    return session.scalars(_newest_first(_matching(select(Dataset), search)).offset(offset).limit(limit)).all()
+
+
+def count_matching(session: Session, search: str = "") -> int:
+    """How many datasets :func:`list_page` goes through."""
+    return session.scalar(_matching(select(func.count()).select_from(Dataset), search)) or 0
+
+
+def runs_using(session: Session, dataset_id: int) -> Sequence[TrainingRun]:
+    """The runs that were trained on the dataset, the newest first."""
+    runs = select(TrainingRun).where(TrainingRun.dataset_id == dataset_id)
+    return session.scalars(runs.order_by(TrainingRun.created_at.desc(), TrainingRun.id.desc())).all()
 
 
 def find_or_raise(session: Session, dataset_id: int) -> Dataset:
     """The dataset of this number. Raises NotFoundError."""
     dataset = session.get(Dataset, dataset_id)
-    if dataset is None:
+    if dataset is None or dataset.row_count < 0:
         raise _no_such_dataset(f"number {dataset_id}")
     return dataset
 
@@ -70,10 +135,10 @@ def find_or_raise(session: Session, dataset_id: int) -> Dataset:
 def find_by_name_or_id_or_raise(session: Session, text: str) -> Dataset:
     """The dataset of this name, else the one of this number. Raises NotFoundError."""
     wanted = text.strip()
-    dataset = session.scalars(select(Dataset).where(Dataset.name == wanted)).first()
+    dataset = session.scalars(select(Dataset).where(Dataset.name == wanted, Dataset.row_count >= 0)).first()
     if dataset is None and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
         dataset = session.get(Dataset, int(wanted))
-    if dataset is None:
+    if dataset is None or dataset.row_count < 0:
         raise _no_such_dataset(f"name or number “{wanted}”")
     return dataset
 
@@ -96,6 +161,14 @@ def first_rows(session: Session, dataset_id: int, count: int) -> Sequence[Datase
     return session.scalars(in_order.limit(count)).all()
 
 
+def rows_page(session: Session, dataset_id: int, offset: int, limit: int) -> Sequence[DatasetRow]:
+    """Rows from a position on, in order; as quick at the end as at the beginning."""
+    in_order = select(DatasetRow).where(
+        DatasetRow.dataset_id == dataset_id, DatasetRow.position >= offset, DatasetRow.position < offset + limit
+    )
+    return session.scalars(in_order.order_by(DatasetRow.position)).all()
+
+
 def rename(session: Session, dataset_id: int, name: str) -> Dataset:
     """Gives a dataset another name; one that is taken becomes “name (2)”. Raises NotFoundError."""
     dataset = find_or_raise(session, dataset_id)
@@ -109,6 +182,41 @@ def delete(session: Session, dataset_id: int) -> None:
     """Removes a dataset and its rows; runs that were trained on it stay. Raises NotFoundError."""
     session.delete(find_or_raise(session, dataset_id))
     session.flush()
+
+
+def _insert(session: Session, dataset_id: int, start: int, rows: Sequence[NewRow]) -> None:
+    session.execute(
+        insert(DatasetRow),
+        [
+            {
+                "dataset_id": dataset_id,
+                "position": position,
+                "prompt": row.prompt,
+                "response": row.response,
+                "system": row.system,
+                "messages": row.messages,
+            }
+            for position, row in enumerate(rows, start)
+        ],
+    )
+
+
+def _matching(query: Select[Any], search: str) -> Select[Any]:
+    listed = query.where(Dataset.row_count >= 0)
+    text = search.strip()
+    if not text:
+        return listed
+    return listed.where(
+        Dataset.name.icontains(text, autoescape=True) | Dataset.source.icontains(text, autoescape=True)
+    )
+
+
+def _newest_first(query: Select[tuple[Dataset]]) -> Select[tuple[Dataset]]:
+    return query.order_by(Dataset.created_at.desc(), Dataset.id.desc())
+
+
+def _hidden_name() -> str:
+    return f"(unfinished {uuid.uuid4().hex})"
 
 
 def _free_name(session: Session, name: str) -> str:

@@ -27,8 +27,20 @@ class UnreadableRecord(str):
 Records = Iterator[Mapping[str, Any] | UnreadableRecord]
 
 
-def read_records(path: Path) -> Records:
-    """The records of the file in order.
+class ReadPosition:
+    """How far a file has been read, for a display of progress; in bytes, for Parquet an estimate by rows."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.measure: Callable[[], int] = lambda: 0
+
+    def bytes_read(self) -> int:
+        """Between 0 and ``total``."""
+        return min(self.measure(), self.total)
+
+
+def read_records(path: Path, position: ReadPosition | None = None) -> Records:
+    """The records of the file in order; ``position`` then tells how far it has been read.
 
     Raises NotFoundError for a missing file, and ImportFormatError where the file as a whole cannot be read.
     """
@@ -45,7 +57,7 @@ def read_records(path: Path) -> Records:
     with _file_errors(path):
         if path.stat().st_size == 0:
             raise ImportFormatError(f"{path.name} is empty.", "Choose a file with at least one example.")
-        yield from reader(path)
+        yield from reader(path, position or ReadPosition(0))
 
 
 @contextmanager
@@ -72,8 +84,17 @@ def _open_text(path: Path, newline: str | None = None) -> IO[str]:
     return path.open(encoding=encoding, errors="surrogateescape", newline=newline)
 
 
-def _read_json_lines(path: Path) -> Records:
-    with _open_text(path) as file:
+@contextmanager
+def _measured(file: IO[str], position: ReadPosition) -> Iterator[None]:
+    position.measure = file.buffer.tell  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        position.measure = lambda: position.total
+
+
+def _read_json_lines(path: Path, position: ReadPosition) -> Records:
+    with _open_text(path) as file, _measured(file, position):
         for line in file:
             if line.strip():
                 yield _record_of_line(line)
@@ -87,9 +108,9 @@ def _record_of_line(line: str) -> Mapping[str, Any] | UnreadableRecord:
     return record if isinstance(record, dict) else UnreadableRecord("it is not an object with named columns")
 
 
-def _read_json(path: Path) -> Records:
+def _read_json(path: Path, position: ReadPosition) -> Records:
     if _has_an_object_per_line(path):
-        yield from _read_json_lines(path)
+        yield from _read_json_lines(path, position)
         return
     with _open_text(path) as file:
         try:
@@ -129,9 +150,9 @@ def _is_a_message(value: dict[str, Any]) -> bool:
     return "role" in value or "from" in value
 
 
-def _read_csv(path: Path) -> Records:
+def _read_csv(path: Path, position: ReadPosition) -> Records:
     csv.field_size_limit(_LONGEST_FIELD)
-    with _open_text(path, newline="") as file:
+    with _open_text(path, newline="") as file, _measured(file, position):
         header = file.readline()
         file.seek(0)
         reader = csv.DictReader(file, delimiter=_delimiter(header))
@@ -149,22 +170,25 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _read_parquet(path: Path) -> Records:
+def _read_parquet(path: Path, position: ReadPosition) -> Records:
     # Loading Arrow takes half a second, which only Parquet needs.
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
+            done, rows = 0, max(file.metadata.num_rows, 1)
+            position.measure = lambda: position.total * done // rows
             for batch in file.iter_batches(batch_size=_RECORDS_PER_BATCH):
                 yield from batch.to_pylist()
+                done += batch.num_rows
     except pyarrow.ArrowException as error:
         raise ImportFormatError(
             f"{path.name} is not a readable Parquet file.", "Save or download it again."
         ) from error
 
 
-_READERS: dict[str, Callable[[Path], Records]] = {
+_READERS: dict[str, Callable[[Path, ReadPosition], Records]] = {
     ".json": _read_json,
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,

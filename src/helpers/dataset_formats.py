@@ -39,6 +39,16 @@ class DatasetFormat(StrEnum):
     PROMPT_COMPLETION = "prompt/completion"
     QUESTION_ANSWER = "question/answer"
     INPUT_OUTPUT = "input/output"
+    MAPPED = "own columns"
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """The columns, as the user names them, of a dataset of no known format; ``system`` None = there is none."""
+
+    prompt: str
+    response: str
+    system: str | None = None
 
 
 class UnusableRow(Exception):
@@ -58,10 +68,16 @@ def recognise_format(columns: Iterable[str]) -> DatasetFormat | None:
     return next((shape.format for shape in _SHAPES if present.issuperset(shape.columns)), None)
 
 
-def to_row(format: DatasetFormat, record: Record) -> NewRow:
-    """The row of one record. Raises UnusableRow with the reason."""
-    shape = next(shape for shape in _SHAPES if shape.format is format)
-    row = shape.to_row({_plain(column): value for column, value in record.items()})
+def to_row(format: DatasetFormat, record: Record, mapping: ColumnMapping | None = None) -> NewRow:
+    """The row of one record; ``mapping`` belongs to the format MAPPED. Raises UnusableRow with the reason."""
+    plain = {_plain(column): value for column, value in record.items()}
+    if mapping is not None:
+        row = _mapped(plain, mapping)
+    else:
+        shape = next((shape for shape in _SHAPES if shape.format is format), None)
+        if shape is None:
+            raise UnusableRow("its columns are not chosen")
+        row = shape.to_row(plain)
     texts = [row.prompt, row.response, row.system or "", *(message["content"] for message in row.messages or ())]
     if not all(map(_is_valid_unicode, texts)):
         raise UnusableRow("its text is not valid UTF-8")
@@ -70,6 +86,12 @@ def to_row(format: DatasetFormat, record: Record) -> NewRow:
     if not row.response.strip():
         raise UnusableRow("the answer is empty")
     return row
+
+
+def _mapped(record: Record, mapping: ColumnMapping) -> NewRow:
+    system = _text(record, _plain(mapping.system)) if mapping.system else ""
+    prompt, response = _text(record, _plain(mapping.prompt)), _text(record, _plain(mapping.response))
+    return NewRow(prompt, response, system if system.strip() else None)
 
 
 def _plain(column: str) -> str:
