@@ -8,7 +8,7 @@ import datetime as dt
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Enum, ForeignKey, Index, MetaData, Text, UniqueConstraint
+from sqlalchemy import JSON, DateTime, Dialect, Enum, ForeignKey, Index, MetaData, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -60,6 +60,7 @@ class MessageStatus(StrEnum):
     COMPLETE = "complete"
     STOPPED = "stopped"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
 
 
 def _stored_by_value(enum: type[StrEnum]) -> Enum:
@@ -96,12 +97,14 @@ class TrainingRun(Base):
     """One fine-tuning run, or an adapter folder that was added as one.
 
     ``adapter_path``: the folder with adapter_config.json, None until there is one. ``output_dir``: the folder that
-    holds it and its checkpoints. ``heartbeat_at``: the last sign of life of a tracked, running training.
+    holds it and its checkpoints. ``heartbeat_at``: the last sign of life of a tracked, running training, which is the
+    process ``process_id`` on ``host``.
     """
 
     __tablename__ = "training_runs"
     __table_args__ = (
         Index(None, "created_at"),
+        Index(None, "base_model", "created_at"),
         Index(None, "status", "created_at"),
         Index(None, "status", "finished_at"),
         # The number of a removed run, which a command line may still name, is not given to another.
@@ -120,6 +123,8 @@ class TrainingRun(Base):
     source: Mapped[RunSource]
     notes: Mapped[str] = mapped_column(default="")
     heartbeat_at: Mapped[dt.datetime | None]
+    process_id: Mapped[int | None]
+    host: Mapped[str | None]
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     started_at: Mapped[dt.datetime | None]
     finished_at: Mapped[dt.datetime | None]
@@ -152,6 +157,18 @@ class Checkpoint(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("training_runs.id", ondelete="CASCADE"))
     step: Mapped[int]
     path: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+class RunEvent(Base):
+    """One line in the log of what happened to a run. ``kind``: a db.training_runs.EventKind."""
+
+    __tablename__ = "run_events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("training_runs.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str]
+    text: Mapped[str]
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
 
@@ -188,10 +205,14 @@ class DatasetRow(Base):
 
 
 class Conversation(Base):
-    """A chat. It remembers which model answered, even after the run has left the list."""
+    """A chat. It remembers which model answered, even after the run has left the list.
+
+    ``active_message_id``: the last message of the branch that is shown, None = the newest. ``deleted_at``: when the
+    user deleted it, for as long as that can be undone.
+    """
 
     __tablename__ = "conversations"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (Index(None, "deleted_at", "updated_at"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str]
@@ -200,6 +221,9 @@ class Conversation(Base):
     base_model: Mapped[str] = mapped_column(index=True)
     adapter_path: Mapped[str | None] = mapped_column(index=True)
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    system_prompt: Mapped[str] = mapped_column(default="", server_default=text("''"))
+    active_message_id: Mapped[int | None]
+    deleted_at: Mapped[dt.datetime | None]
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, index=True)
 
@@ -208,6 +232,8 @@ class Message(Base):
     """One message. ``parent_id`` is the message it follows (None = the first), so that a conversation can fork.
 
     ``made_by``: what made an answer (model, settings, seed, token counts, times); None for the user's own.
+    ``expected``: the answer that a dataset gives to this prompt. ``with_history``: whether what was said before went
+    along with it.
     """
 
     __tablename__ = "messages"
@@ -219,6 +245,51 @@ class Message(Base):
     content: Mapped[str]
     status: Mapped[MessageStatus] = mapped_column(default=MessageStatus.COMPLETE)
     made_by: Mapped[dict[str, Any] | None]
+    expected: Mapped[str | None]
+    with_history: Mapped[bool] = mapped_column(default=True, server_default=text("1"))
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+class Comparison(Base):
+    """One prompt answered side by side. ``columns``: what answered, ``answers``: the same order. ``kept``: saved."""
+
+    __tablename__ = "comparisons"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now, index=True)
+    prompt: Mapped[str]
+    columns: Mapped[list[dict[str, Any]]]
+    answers: Mapped[list[dict[str, Any]]]
+    kept: Mapped[bool] = mapped_column(default=False)
+
+
+class Vote(Base):
+    """Which of two answers the user preferred. ``outcome``: "a", "b" or "tie"; the adapters as they were then."""
+
+    __tablename__ = "votes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now, index=True)
+    comparison_prompt: Mapped[str]
+    system_prompt: Mapped[str] = mapped_column(default="")
+    chosen_label: Mapped[str]
+    rejected_label: Mapped[str]
+    chosen_text: Mapped[str]
+    rejected_text: Mapped[str]
+    outcome: Mapped[str]
+    chosen_adapter: Mapped[dict[str, Any] | None]
+    rejected_adapter: Mapped[dict[str, Any] | None]
+
+
+class PromptTemplate(Base):
+    """A prompt the user keeps under a name. ``kind``: what it is for."""
+
+    __tablename__ = "prompt_templates"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    text: Mapped[str]
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
 

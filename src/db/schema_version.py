@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from db.storage_errors import damaged, newer, not_ours
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 _HEADER_SIZE = 100

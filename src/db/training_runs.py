@@ -1,18 +1,52 @@
 """Training runs, their numbers per step and their checkpoints."""
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, UnaryExpression, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
-from db.models import Checkpoint, RunSource, RunStatus, TrainingMetric, TrainingRun, utc_now
+from db.models import Checkpoint, RunEvent, RunSource, RunStatus, TrainingMetric, TrainingRun, utc_now
 from errors import NotFoundError
 
 _METRICS_PER_STATEMENT = 500
+
+
+class RunSort(StrEnum):
+    """The order of a list of runs. STATUS: running, pending, failed, completed, each from the newest."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    NAME = "name"
+    BASE_MODEL = "base_model"
+    STATUS = "status"
+
+
+class EventKind(StrEnum):
+    """What happened to a run."""
+
+    STARTED = "started"
+    CHECKPOINT = "checkpoint"
+    ADAPTER = "adapter"
+    FINISHED = "finished"
+    FAILED = "failed"
+    ADDED = "added"
+    BASE_LOCATED = "base_located"
+    RENAMED = "renamed"
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs to list: ``search`` is looked for in name, base model and notes; None = any."""
+
+    search: str = ""
+    status: RunStatus | None = None
+    base_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +108,28 @@ def list_recent(
 def count(session: Session, status: RunStatus | None = None, search: str | None = None) -> int:
     """How many runs list_recent has in all."""
     return session.scalar(select(func.count(TrainingRun.id)).where(*_conditions(status, search))) or 0
+
+
+def list_page(
+    session: Session, filter: RunFilter, sort: RunSort = RunSort.NEWEST, limit: int = 50, offset: int = 0
+) -> Sequence[TrainingRun]:
+    """One page of the runs that match, in this order."""
+    # Only the numbers are sorted; whole rows, with their hyperparameters, are read for the page alone.
+    page = select(TrainingRun.id).where(*_filter_conditions(filter)).order_by(*_order(sort))
+    ids = session.scalars(page.limit(limit).offset(offset)).all()
+    rows = {run.id: run for run in session.scalars(select(TrainingRun).where(TrainingRun.id.in_(ids)))}
+    return [rows[run_id] for run_id in ids if run_id in rows]
+
+
+def count_matching(session: Session, filter: RunFilter) -> int:
+    """How many runs list_page has in all."""
+    return session.scalar(select(func.count(TrainingRun.id)).where(*_filter_conditions(filter))) or 0
+
+
+def list_base_models(session: Session) -> Sequence[tuple[str, int]]:
+    """Each base model by name, and how many runs have it; "" stands for runs that do not know theirs."""
+    counted = select(TrainingRun.base_model, func.count(TrainingRun.id)).group_by(TrainingRun.base_model)
+    return [(name, number) for name, number in session.execute(counted.order_by(TrainingRun.base_model))]
 
 
 def find(session: Session, run_id: int) -> TrainingRun | None:
@@ -188,6 +244,56 @@ def list_metrics(session: Session, run_id: int, name: str | None = None) -> Sequ
     return session.scalars(wanted.order_by(TrainingMetric.name, TrainingMetric.step)).all()
 
 
+def metric_series(session: Session, run_id: int, name: str, most_points: int) -> list[tuple[int, float]]:
+    """(step, value) of one metric by step, at most ``most_points`` (>= 4) of them, for a chart.
+
+    Of many, the first, the last, and the lowest and highest of each stretch stay, so that no spike is lost. Values
+    that are not finite are left out.
+    """
+    wanted = (
+        select(TrainingMetric.step, TrainingMetric.value)
+        .where(TrainingMetric.run_id == run_id, TrainingMetric.name == name, TrainingMetric.value.is_not(None))
+        .order_by(TrainingMetric.step)
+    )
+    points = [(step, value) for step, value in session.execute(wanted) if value is not None and math.isfinite(value)]
+    if len(points) <= most_points:
+        return points
+    stretches = max(1, (most_points - 2) // 2)
+    inner = points[1:-1]
+    thinned = [points[0]]
+    for stretch in range(stretches):
+        part = inner[len(inner) * stretch // stretches : len(inner) * (stretch + 1) // stretches]
+        thinned += sorted({min(part, key=_value), max(part, key=_value)})
+    return [*thinned, points[-1]]
+
+
+def metric_names(session: Session, run_id: int) -> Sequence[str]:
+    """Which metrics a run has."""
+    return session.scalars(
+        select(TrainingMetric.name).where(TrainingMetric.run_id == run_id).distinct().order_by(TrainingMetric.name)
+    ).all()
+
+
+def record_event(session: Session, run_id: int, kind: EventKind, text: str) -> RunEvent:
+    """Notes what happened to a run. Raises NotFoundError."""
+    find_or_raise(session, run_id)
+    event = RunEvent(run_id=run_id, kind=kind.value, text=text)
+    session.add(event)
+    session.flush()
+    return event
+
+
+def list_events(session: Session, run_id: int, limit: int = 200) -> Sequence[RunEvent]:
+    """What happened to a run, the newest first."""
+    of_run = select(RunEvent).where(RunEvent.run_id == run_id)
+    return session.scalars(of_run.order_by(RunEvent.id.desc()).limit(limit)).all()
+
+
+def list_running(session: Session) -> Sequence[TrainingRun]:
+    """The runs that say they are running."""
+    return session.scalars(select(TrainingRun).where(TrainingRun.status == RunStatus.RUNNING)).all()
+
+
 def add_checkpoint(session: Session, run_id: int, step: int, path: str) -> Checkpoint:
     """Records a saved checkpoint; one that is recorded already is found, not added again. Raises NotFoundError."""
     find_or_raise(session, run_id)
@@ -210,7 +316,17 @@ def list_checkpoints(session: Session, run_id: int) -> Sequence[Checkpoint]:
 def rename(session: Session, run_id: int, name: str) -> TrainingRun:
     """Gives a run another name. Raises NotFoundError."""
     run = find_or_raise(session, run_id)
+    if run.name != name:
+        record_event(session, run_id, EventKind.RENAMED, f"Renamed from “{run.name}” to “{name}”.")
     run.name = name
+    session.flush()
+    return run
+
+
+def set_notes(session: Session, run_id: int, notes: str) -> TrainingRun:
+    """Writes the user's own words about a run. Raises NotFoundError."""
+    run = find_or_raise(session, run_id)
+    run.notes = notes
     session.flush()
     return run
 
@@ -230,6 +346,33 @@ def _conditions(status: RunStatus | None, search: str | None) -> list[ColumnElem
         searched = (TrainingRun.name, TrainingRun.base_model, TrainingRun.notes)
         conditions.append(or_(*(column.icontains(text, autoescape=True) for column in searched)))
     return conditions
+
+
+def _filter_conditions(filter: RunFilter) -> list[ColumnElement[bool]]:
+    conditions = _conditions(filter.status, filter.search)
+    if filter.base_model is not None:
+        conditions.append(TrainingRun.base_model == filter.base_model)
+    return conditions
+
+
+def _order(sort: RunSort) -> list[UnaryExpression[Any]]:
+    newest_first = [TrainingRun.created_at.desc(), TrainingRun.id.desc()]
+    match sort:
+        case RunSort.NEWEST:
+            return newest_first
+        case RunSort.OLDEST:
+            return [TrainingRun.created_at.asc(), TrainingRun.id.asc()]
+        case RunSort.NAME:
+            return [func.lower(TrainingRun.name).asc(), *newest_first]
+        case RunSort.BASE_MODEL:
+            return [func.lower(TrainingRun.base_model).asc(), *newest_first]
+        case RunSort.STATUS:
+            # The words happen to sort backwards into the order that is wanted, which the index then has.
+            return [TrainingRun.status.desc(), *newest_first]
+
+
+def _value(point: tuple[int, float]) -> float:
+    return point[1]
 
 
 def _no_such_run(what: str) -> NotFoundError:

@@ -12,11 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, select
 
-from db import datasets, training_runs
+from db import conversations, datasets, training_runs
 from db.database import Database
-from db.models import Base
+from db.models import Base, Message
 from db.schema_version import HEAD_REVISION, MIGRATIONS
 from errors import NewerDatabaseError
 
@@ -130,3 +130,31 @@ def _with_next_revision(tmp_path: Path, then: str) -> Path:
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     (migrations / "versions" / "next.py").write_text(NEXT_REVISION.format(head=HEAD_REVISION, then=then))
     return migrations
+
+
+def test_a_workspace_of_the_first_version_keeps_its_rows_and_gets_the_new_columns(path: Path) -> None:
+    Database.open(path, head="0001").close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        now = "2026-01-02 03:04:05.000000"
+        connection.execute(
+            "INSERT INTO training_runs (id, name, status, base_model, hyperparameters, source, notes, created_at)"
+            " VALUES (7, 'kept', 'completed', 'base', '{}', 'tracked', '', ?)",
+            (now,),
+        )
+        connection.execute(
+            "INSERT INTO conversations (id, title, base_model, settings, created_at, updated_at)"
+            " VALUES (1, 'chat', 'base', '{}', ?, ?)",
+            (now, now),
+        )
+        connection.execute(
+            "INSERT INTO messages (conversation_id, role, content, status, created_at)"
+            " VALUES (1, 'user', 'Hi', 'complete', ?)",
+            (now,),
+        )
+        connection.commit()
+    with Database.open(path) as database, database.read_scope() as session:
+        assert training_runs.find_or_raise(session, 7).process_id is None
+        assert conversations.find_or_raise(session, 1).system_prompt == ""
+        assert session.scalars(select(Message)).one().with_history is True
+        assert training_runs.list_events(session, 7) == []

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db import conversations, datasets, training_runs
 from db.database import Database
 from db.models import RunStatus, TrainingRun
-from db.training_runs import MetricRow
+from db.training_runs import EventKind, MetricRow, RunFilter, RunSort
 from errors import NotFoundError
 
 
@@ -201,3 +201,55 @@ def test_ten_thousand_runs_are_listed_through_an_index(database: Database) -> No
             sql = f"SELECT * FROM training_runs {condition} ORDER BY created_at DESC, id DESC LIMIT 100"
             plan = [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")]
             assert all("USING INDEX" in step for step in plan), plan
+
+
+def test_a_page_has_what_matches_in_the_order_asked_for(database: Database) -> None:
+    with database.session_scope() as session:
+        for number in range(200):
+            status = list(RunStatus)[number % 4]
+            training_runs.create(
+                session, name=f"Run {number:03}", base_model=f"base-{number % 3}", status=status, notes="100% mine"
+            )
+    with database.read_scope() as session:
+        chosen = RunFilter(search="RUN 0", status=RunStatus.FAILED, base_model="base-1")
+        page = training_runs.list_page(session, chosen, RunSort.NAME, limit=200)
+        expected = [f"Run {n:03}" for n in range(100) if n % 4 == 3 and n % 3 == 1]
+        assert [run.name for run in page] == expected
+        assert training_runs.count_matching(session, chosen) == len(expected)
+        assert training_runs.count_matching(session, RunFilter(search="100%")) == 200
+        assert training_runs.count_matching(session, RunFilter(search="1_0")) == 0
+        assert training_runs.list_base_models(session) == [("base-0", 67), ("base-1", 67), ("base-2", 66)]
+        by_status = training_runs.list_page(session, RunFilter(), RunSort.STATUS, limit=200)
+        order = [RunStatus.RUNNING, RunStatus.PENDING, RunStatus.FAILED, RunStatus.COMPLETED]
+        assert [run.status for run in by_status] == [status for status in order for _ in range(50)]
+        for sort in RunSort:
+            pages = [training_runs.list_page(session, RunFilter(), sort, 60, start) for start in range(0, 240, 60)]
+            assert len({run.id for page in pages for run in page}) == 200
+
+
+def test_a_long_curve_is_thinned_without_losing_a_spike(database: Database) -> None:
+    with database.session_scope() as session:
+        run = training_runs.create(session, name="one", base_model="base")
+        rows = [MetricRow(step, "loss", 1 / step) for step in range(1, 5001)]
+        rows[3210] = MetricRow(3211, "loss", 99.0)
+        rows[40] = MetricRow(41, "loss", math.nan)
+        training_runs.record_metrics(session, run.id, rows)
+        few = training_runs.metric_series(session, run.id, "loss", 100)
+        assert len(few) <= 100 and (3211, 99.0) in few
+        assert few == sorted(few) and few[0] == (1, 1.0) and few[-1] == (5000, 1 / 5000)
+        assert len(training_runs.metric_series(session, run.id, "loss", 10_000)) == 4999
+        assert training_runs.metric_series(session, run.id, "other", 100) == []
+
+
+def test_what_happened_to_a_run_is_kept_until_the_run_goes(database: Database) -> None:
+    with database.session_scope() as session:
+        run = training_runs.create(session, name="one", base_model="base")
+        training_runs.record_event(session, run.id, EventKind.STARTED, "Training started.")
+        training_runs.rename(session, run.id, "two")
+        training_runs.set_notes(session, run.id, "good")
+        events = training_runs.list_events(session, run.id)
+        assert [event.kind for event in events] == [EventKind.RENAMED, EventKind.STARTED]
+        assert "“one”" in events[0].text and "“two”" in events[0].text
+        assert len(training_runs.list_events(session, run.id, limit=1)) == 1
+        training_runs.delete(session, run.id)
+        assert training_runs.list_events(session, run.id) == []
