@@ -166,14 +166,20 @@ def add_dataset(
 
 @app.command()
 @in_workspace
-def check(adapter: Folder, workspace: "Workspace", as_json: bool, base_model: BaseModel = None) -> None:
-    """Examine an adapter folder without loading a model."""
-    from helpers.adapter_validation import validate_adapter
+def check(
+    adapter: Folder,
+    workspace: "Workspace",
+    as_json: bool,
+    base_model: BaseModel = None,
+    live: Annotated[bool, typer.Option("--live", help="Also load it and measure its effect.")] = False,
+) -> None:
+    """Examine an adapter folder, with --live also what it does to its base model."""
+    from helpers.adapter_live_check import check_adapter
     from helpers.model_choice import base_model_locations
 
     with workspace.database.read_scope() as session:
         locations = base_model_locations(session)
-    report = validate_adapter(adapter, base_model, locations)
+    report = check_adapter(adapter, base_model, locations, live=live)
     output.print_report(report, as_json=as_json)
     if not report.ok:
         raise typer.Exit(1)

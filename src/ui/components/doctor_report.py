@@ -38,7 +38,7 @@ def report_pairs(report: ValidationReport) -> list[tuple[str, str]]:
 
 
 def _adapter_pairs(adapter: AdapterSummary) -> list[tuple[str, str]]:
-    pairs = [("Adapter folder", str(adapter.path)), ("Type", adapter.peft_type)]
+    pairs = [("Adapter folder", str(adapter.path)), ("Type", peft_words(adapter.peft_type, None))]
     if adapter.rank is not None:
         alpha = f", {adapter.alpha:g}" if adapter.alpha is not None else ""
         pairs.append(("Rank, alpha" if alpha else "Rank", f"{adapter.rank}{alpha}"))
@@ -66,3 +66,11 @@ def _finding_row(finding: Finding) -> ft.Control:
         spacing=theme.SPACE_S,
         vertical_alignment=ft.CrossAxisAlignment.START,
     )
+
+
+def peft_words(peft_type: str | None, rank: int | None) -> str:
+    """Type and rank as the papers write them: LoRA r16, IA3."""
+    name = {"LORA": "LoRA", "ADALORA": "AdaLoRA", "LOHA": "LoHa", "LOKR": "LoKr"}.get(
+        peft_type or "", peft_type or "-"
+    )
+    return f"{name} r{rank}" if rank is not None else name

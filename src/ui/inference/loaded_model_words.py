@@ -2,6 +2,9 @@
 
 from helpers.local_inference import LoadedModel, Quantization
 from helpers.local_inference.generation_events import AdapterEffect
+from ui.components.doctor_report import peft_words
+
+__all__ = ["QUANTIZATION_WORDS", "effect_words", "loaded_model_pairs", "peft_words"]
 
 QUANTIZATION_WORDS = {
     Quantization.AUTO: "Automatic: chosen from device, memory and model",
@@ -34,11 +37,3 @@ def effect_words(effect: AdapterEffect) -> str:
         f"{layers}; on a fixed prompt it changes {effect.changed_top_tokens:.0%} of the most probable tokens, "
         f"logits by up to {effect.largest_logit_change:.1f}"
     )
-
-
-def peft_words(peft_type: str | None, rank: int | None) -> str:
-    """Type and rank as the papers write them: LoRA r16, IA3."""
-    name = {"LORA": "LoRA", "ADALORA": "AdaLoRA", "LOHA": "LoHa", "LOKR": "LoKr"}.get(
-        peft_type or "", peft_type or "-"
-    )
-    return f"{name} r{rank}" if rank is not None else name

@@ -10,11 +10,12 @@ from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import card, card_title, fact_chip, fact_row, facts, small_text, text_button
 from ui.components.dialogs import Answer, text_dialog
+from ui.components.doctor_report import DoctorReport, peft_words
 from ui.components.draft_field import DraftField
 from ui.components.picker import picker
 from ui.components.readable import readable_bytes
 from ui.inference.inference_state import InferenceState, ObservableChat
-from ui.inference.loaded_model_words import effect_words, loaded_model_pairs, peft_words
+from ui.inference.loaded_model_words import effect_words, loaded_model_pairs
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui.inference.status_line import status_line
 
@@ -141,27 +142,14 @@ def _fact_chips(model: ModelChoiceState, adapter: AdapterSummary, loaded: Loaded
 
 
 def _details(model: ModelChoiceState, loaded: LoadedModel | None) -> ft.Control:
-    report = model.report
-    adapter = report.adapter if report is not None else None
-    pairs: list[tuple[str, str]] = []
-    if adapter is not None:
-        pairs += [
-            ("Adapter folder", str(adapter.path)),
-            ("Type", peft_words(adapter.peft_type, None)),
-            ("Rank, alpha", f"{adapter.rank}, {adapter.alpha}"),
-            ("Target modules", ", ".join(adapter.target_modules)),
-            ("Size", f"{readable_bytes(adapter.size_bytes)} in {adapter.tensor_count} tensors"),
-            ("Trained on", adapter.base_model or "not recorded"),
-        ]
     if loaded is not None and loaded.adapter_path == model.adapter_path:
-        pairs += loaded_model_pairs(loaded)
+        pairs = loaded_model_pairs(loaded)
     else:
-        pairs.append(("Runs as", "decided and explained here when the model is loaded"))
-    findings = [
-        (finding.severity.value.capitalize(), f"{finding.message} {finding.hint}".strip())
-        for finding in model.remarks
-    ]
-    return ft.Column([fact_row(name, value) for name, value in pairs + findings], spacing=6, tight=True)
+        pairs = [("Runs as", "decided and explained here when the model is loaded")]
+    rows: list[ft.Control] = [fact_row(name, value) for name, value in pairs]
+    if model.report is not None:
+        rows.append(DoctorReport(model.report))
+    return ft.Column(rows, spacing=6, tight=True)
 
 
 def _buttons(model: ModelChoiceState, busy: bool, ask: Answer) -> ft.Control:

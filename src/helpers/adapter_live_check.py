@@ -1,0 +1,99 @@
+"""The adapter doctor, live half: what an attached adapter does to its base, as findings beside the static ones."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from errors import PlaygroundError
+from helpers.adapter_doctor.findings import Finding, ValidationReport, error, in_order, info, warning
+from helpers.adapter_validation import validate_adapter
+from helpers.base_models import BaseSource, resolve_base_model
+from helpers.local_inference import (
+    AdapterEffect,
+    ChatMessage,
+    GenerationFailed,
+    GenerationRequest,
+    GenerationSettings,
+    ModelProcess,
+    ModelReady,
+    ModelSelection,
+)
+
+# Rounding of float16 and bfloat16 alone moves logits by about this much.
+WEAK_LOGIT_CHANGE = 0.05
+# What local_inference.adapter_effect.require_effect calls its errors.
+NO_EFFECT_TITLE = "The adapter has no effect"
+
+
+def live_findings(effect: AdapterEffect) -> tuple[Finding, ...]:
+    """What the measured effect means: none at all is an error, a very weak one a warning, else the numbers."""
+    layers, change, tokens = effect.matched_layers, effect.largest_logit_change, effect.changed_top_tokens
+    if not layers:
+        message = "The adapter matches no layer of this base model, so the base answers as if it were not there."
+        return (error("live_no_layers", message, "Pick the base model that it was trained on."),)
+    if change is None or tokens is None:
+        message = f"The adapter is attached to {layers} layers. It changes the base's own weights: no comparison."
+        return (info("live_not_compared", message, "Nothing to do."),)
+    if change == 0:
+        message = f"The adapter has no effect: attached to {layers} layers, it changes no number the model computes."
+        hint = "It was probably saved before the first training step. Pick a later checkpoint."
+        return (error("live_no_effect", message, hint),)
+    if change < WEAK_LOGIT_CHANGE and tokens == 0:
+        message = (
+            f"The adapter hardly has an effect: on a fixed prompt it changes logits by at most {change:.2g} and "
+            "no most probable token, so answers will be almost those of the base."
+        )
+        return (warning("live_weak_effect", message, "Pick a later checkpoint, or train longer or faster."),)
+    message = (
+        f"The adapter is attached to {layers} layers; on a fixed prompt it changes {tokens:.0%} of the most probable "
+        f"tokens, logits by up to {change:.2g}."
+    )
+    return (info("live_effect", message, "Nothing to do."),)
+
+
+def check_adapter(
+    adapter: Path, base_model: str | None, locations: Mapping[str, str], *, live: bool
+) -> ValidationReport:
+    """What ``check`` says of an adapter folder; ``base_model`` None = the recorded one. ``live``: load it as well."""
+    report = validate_adapter(adapter, base_model, locations)
+    if not live or not report.ok or report.base_name is None:
+        return report
+    located = resolve_base_model(report.base_name, locations)
+    base = str(located.path) if located.source is BaseSource.LOCATED else report.base_name
+    return examine_live(ModelSelection(base, str(adapter.expanduser().resolve())), report)
+
+
+def examine_live(selection: ModelSelection, static: ValidationReport | None = None) -> ValidationReport:
+    """Static findings and, where those have no error, the live ones after loading the model in its own process.
+
+    ``static``: the report to extend, None = it is made here. The model process ends before this returns. An engine
+    that cannot load the adapter is the finding ``live_failed``. Raises ValueError where ``selection`` has no adapter.
+    """
+    if selection.adapter_path is None:
+        raise ValueError("a live check needs an adapter")
+    if static is None:
+        within = Path(selection.run_path) if selection.run_path else None
+        static = validate_adapter(Path(selection.adapter_path), selection.base_model, within=within)
+    if not static.ok:
+        return static
+    return replace(static, findings=in_order((*static.findings, *_loaded_findings(selection))))
+
+
+def _loaded_findings(selection: ModelSelection) -> tuple[Finding, ...]:
+    settings = GenerationSettings(max_new_tokens=1)
+    request = GenerationRequest(selection, (ChatMessage("user", "Hello"),), settings)
+    with closing(ModelProcess()) as process:
+        for event in process.submit(request):
+            # The effect is measured before the first token, so what comes after it is of no interest.
+            if isinstance(event, ModelReady) and event.model.effect is not None:
+                return live_findings(event.model.effect)
+            if isinstance(event, GenerationFailed):
+                return (_failed(event.error),)
+    return (error("live_failed", "The model did not load.", "Validate the adapter and its base model again."),)
+
+
+def _failed(failure: PlaygroundError) -> Finding:
+    # The engine refuses such an adapter by itself, with words that name the layers.
+    code = "live_no_effect" if failure.title == NO_EFFECT_TITLE else "live_failed"
+    return error(code, failure.message, failure.hint)
