@@ -151,15 +151,19 @@ def list_datasets(workspace: "Workspace", as_json: bool) -> None:
 @datasets.command("add")
 @in_workspace
 def add_dataset(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, JSONL, CSV or Parquet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, JSONL, CSV, Parquet, or a folder of them.")],
     workspace: "Workspace",
     as_json: bool,
     name: Name = None,
+    prompt_column: Annotated[str | None, typer.Option(help="The column with the prompt.")] = None,
+    response_column: Annotated[str | None, typer.Option(help="The column with the answer.")] = None,
+    system_column: Annotated[str | None, typer.Option(help="The column with the system prompt.")] = None,
 ) -> None:
-    """Add a file of examples as a dataset."""
-    from helpers.dataset_import import import_dataset
+    """Add a file or folder of examples as a dataset."""
+    from helpers.dataset_import import import_dataset, mapping_of
 
-    imported = import_dataset(workspace.database, file, name)
+    mapping = mapping_of(prompt_column, response_column, system_column)
+    imported = import_dataset(workspace.database, file, name, mapping=mapping)
     output.note_skipped(imported.skipped.items())
     output.print_datasets([imported.dataset], as_json=as_json)
 

@@ -211,7 +211,7 @@ def _matching(query: Select[Any], search: str) -> Select[Any]:
     )
 
 
-def _newest_first(query: Select[tuple[Dataset]]) -> Select[tuple[Dataset]]:
+def _newest_first(query: Select[Dataset]) -> Select[Dataset]:
     return query.order_by(Dataset.created_at.desc(), Dataset.id.desc())
 
 

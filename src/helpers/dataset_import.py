@@ -10,8 +10,9 @@ from db import datasets
 from db.database import Database
 from db.datasets import NewRow
 from db.models import Dataset
-from errors import ImportFormatError
-from helpers.dataset_files import ReadPosition, Records, UnreadableRecord, read_records
+from errors import ImportFormatError, SettingsError
+from helpers.dataset_files import ReadPosition, Records, UnreadableRecord
+from helpers.dataset_folders import read_source
 from helpers.dataset_formats import ColumnMapping, DatasetFormat, UnusableRow, recognise_format, to_row
 
 _RECORDS_TO_RECOGNISE = 100
@@ -129,6 +130,17 @@ def import_dataset(
     return ImportResult(dataset, count, dict(file.skipped))
 
 
+def mapping_of(prompt: str | None, response: str | None, system: str | None) -> ColumnMapping | None:
+    """The mapping of these columns; None where none is named. Raises SettingsError where only one of the two is."""
+    if prompt and response:
+        return ColumnMapping(prompt, response, system)
+    if prompt or response or system:
+        raise SettingsError(
+            "A column is named for only a part of the rows.", "Name the column of the prompt and that of the answer."
+        )
+    return None
+
+
 def remove_dataset(database: Database, dataset_id: int) -> None:
     """Takes a dataset off the list at once and then deletes its rows, letting others write in between.
 
@@ -185,7 +197,7 @@ class _SourceFile:
 
     def __post_init__(self) -> None:
         self.position = ReadPosition(self.path.stat().st_size if self.path.is_file() else 0)
-        self._records = read_records(self.path, self.position)
+        self._records = read_source(self.path, self.position)
         self._beginning = list(islice(self._records, _RECORDS_TO_RECOGNISE))
         readable = [record for record in self._beginning if not isinstance(record, UnreadableRecord)]
         self.columns = tuple(dict.fromkeys(column for record in readable for column in record))

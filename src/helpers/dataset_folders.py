@@ -1,0 +1,62 @@
+"""Reads the records of a dataset folder: one saved by the ``datasets`` library, or one with files of examples."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from errors import ImportFormatError
+from helpers.dataset_files import SUFFIXES, ReadPosition, Records, read_records
+
+_MARKS_OF_SAVED = ("state.json", "dataset_dict.json")
+
+
+def read_source(source: Path, position: ReadPosition, split: str | None = None) -> Records:
+    """The records of a file or folder in order.
+
+    ``split`` names the part of a saved folder that has several; None takes “train”, else the first. Raises the errors
+    of :func:`read_records`.
+    """
+    if not source.is_dir():
+        yield from read_records(source, position)
+    elif any((source / mark).is_file() for mark in _MARKS_OF_SAVED):
+        yield from _read_saved(source, position, split)
+    else:
+        yield from _read_files(source, position)
+
+
+def _read_files(folder: Path, position: ReadPosition) -> Records:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ImportFormatError(
+            f"{folder} is not a file, and no file of examples is in it.",
+            "Choose a JSON, JSONL, CSV or Parquet file, or a folder saved by the datasets library.",
+        )
+    sizes = [path.stat().st_size for path in files]
+    position.total, before = sum(sizes), 0
+    for path, size in zip(files, sizes, strict=True):
+        inner, start = ReadPosition(size), before
+        position.measure = lambda inner=inner, start=start: start + inner.bytes_read()
+        yield from read_records(path, inner)
+        before += size
+
+
+def _read_saved(folder: Path, position: ReadPosition, split: str | None) -> Iterator[Mapping[str, Any]]:
+    # Loading the library takes seconds, which only such a folder needs.
+    import datasets
+    import pyarrow
+
+    try:
+        saved = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+        raise ImportFormatError(
+            f"{folder} is not a readable dataset folder.", "Save or download it again."
+        ) from error
+    if isinstance(saved, datasets.DatasetDict):
+        chosen = split or ("train" if "train" in saved else next(iter(saved), ""))
+        if chosen not in saved:
+            raise ImportFormatError(f"{folder} has no split “{chosen}”.", f"It has: {', '.join(saved)}.")
+        saved = saved[chosen]
+    position.total = max(saved.num_rows, 1)
+    for number, record in enumerate(saved):
+        position.measure = lambda number=number: number + 1
+        yield record
