@@ -1,6 +1,7 @@
 """Reads the records of a dataset folder: one saved by the ``datasets`` library, or one with files of examples."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,14 @@ def _read_files(folder: Path, position: ReadPosition) -> Records:
     sizes = [path.stat().st_size for path in files]
     position.total, before = sum(sizes), 0
     for path, size in zip(files, sizes, strict=True):
-        inner, start = ReadPosition(size), before
-        position.measure = lambda inner=inner, start=start: start + inner.bytes_read()
+        inner = ReadPosition(size)
+        position.measure = partial(_after, before, inner)
         yield from read_records(path, inner)
         before += size
+
+
+def _after(before: int, inner: ReadPosition) -> int:
+    return before + inner.bytes_read()
 
 
 def _read_saved(folder: Path, position: ReadPosition, split: str | None) -> Iterator[Mapping[str, Any]]:
@@ -58,5 +63,5 @@ def _read_saved(folder: Path, position: ReadPosition, split: str | None) -> Iter
         saved = saved[chosen]
     position.total = max(saved.num_rows, 1)
     for number, record in enumerate(saved):
-        position.measure = lambda number=number: number + 1
+        position.measure = partial(int, number + 1)
         yield record
