@@ -14,6 +14,7 @@ from db.models import MessageStatus as MessageStatus
 from errors import EmptyPromptError, NotFoundError, PlaygroundError
 from helpers.local_inference import (
     ChatMessage,
+    ContextOverflow,
     FinishReason,
     GenerationEvent,
     GenerationFailed,
@@ -81,12 +82,16 @@ class TextGenerator(Protocol):
 
 @dataclass(frozen=True)
 class AnswerOptions:
-    """Everything but the prompt that decides an answer. ``speaker``: who answers, as the user knows it."""
+    """Everything but the prompt that decides an answer. ``speaker``: who answers, as the user knows it.
+
+    ``on_overflow``: what happens to a conversation that is longer than the model's context.
+    """
 
     model: ModelSelection
     settings: GenerationSettings
     system_prompt: str = ""
     speaker: str = ""
+    on_overflow: ContextOverflow = ContextOverflow.REFUSE
 
 
 @dataclass(eq=False)
@@ -216,7 +221,10 @@ class ChatSession:
         question = messages[-1]
         history = answered_turns(messages[:-1]) if question.with_history else []
         request = GenerationRequest(
-            options.model, model_messages(options.system_prompt, [*history, question]), options.settings
+            options.model,
+            model_messages(options.system_prompt, [*history, question]),
+            options.settings,
+            options.on_overflow,
         )
         self._handle = self.generator.submit(request)
         answer = self._new_message("assistant", expected=question.expected, with_history=question.with_history)

@@ -15,7 +15,7 @@ from helpers.chat_session import (
     MessageStatus,
     model_messages,
 )
-from helpers.local_inference import GenerationSettings, ModelSelection
+from helpers.local_inference import ContextOverflow, GenerationSettings, ModelSelection
 from helpers.local_inference.worker import ModelProcess
 from tiny_models import build_tiny_adapter, build_tiny_base
 
@@ -163,3 +163,19 @@ def test_conversations_are_what_the_model_saw(chat, selection):
 def test_the_system_prompt_goes_first_and_a_blank_one_nowhere():
     assert [m.role for m in model_messages("Be kind.", [])] == ["system"]
     assert model_messages("  ", []) == ()
+
+
+def test_a_conversation_that_is_too_long_is_treated_as_the_user_chose(process, tmp_path):
+    short = ModelSelection(str(build_tiny_base(tmp_path / "short", max_position_embeddings=96)))
+    chat = ChatSession(process)
+    for _ in range(4):
+        chat.ask("Say hello to the sailor and his ship", options(short), with_history=False)
+        finish(chat)
+    chat.ask("And now?", options(short), with_history=True)
+    finish(chat)
+    assert "too many" in chat.messages[-1].error.message
+    chat.ask("And now?", options(short, on_overflow=ContextOverflow.DROP_OLDEST), with_history=True)
+    finish(chat)
+    answer = chat.messages[-1]
+    assert answer.error is None and answer.result.prompt_tokens <= 96 - 8
+    assert any("left out" in note for note in answer.result.model.notes)

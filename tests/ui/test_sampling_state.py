@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from db import presets
+from db import presets, settings
 from db.database import Database
 from errors import NotFoundError, SettingsError
 from held_threads import HeldThreads
-from ui.inference.sampling_state import SamplingState
+from helpers.local_inference import ContextOverflow
+from ui.inference.sampling_state import OVERFLOW_KEY, SamplingState
 
 
 async def opened(database: Database) -> SamplingState:
@@ -130,3 +131,16 @@ async def test_a_preset_that_another_window_deleted_goes_from_the_list(database)
     with pytest.raises(NotFoundError):
         await there.delete_preset()
     assert "Mine" not in there.preset_names and there.preset == "Custom" and there.settings.temperature == 0.25
+
+
+def test_what_happens_to_a_conversation_that_is_too_long_is_remembered(database):
+    async def choose() -> ContextOverflow:
+        sampling = await opened(database)
+        assert sampling.on_overflow is ContextOverflow.REFUSE
+        await sampling.choose_overflow(ContextOverflow.DROP_OLDEST)
+        return (await opened(database)).on_overflow
+
+    assert asyncio.run(choose()) is ContextOverflow.DROP_OLDEST
+    with database.session_scope() as session:
+        settings.set(session, OVERFLOW_KEY, "of a newer version")
+    assert asyncio.run(opened(database)).on_overflow is ContextOverflow.REFUSE

@@ -71,7 +71,11 @@ class InferenceState:
     def options(self) -> AnswerOptions:
         """Everything but the prompt that decides the next answer."""
         return AnswerOptions(
-            self.model.selection, self.sampling.settings, self.sampling.system_prompt, self.model.run_name
+            self.model.selection,
+            self.sampling.settings,
+            self.sampling.system_prompt,
+            self.model.run_name,
+            self.sampling.on_overflow,
         )
 
     async def generate(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import flet as ft
 
-from helpers.local_inference import GenerationSettings, setting_range
+from helpers.local_inference import ContextOverflow, GenerationSettings, setting_range
 from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import card, card_title, small_text
@@ -122,6 +122,9 @@ def _advanced(sampling: SamplingState, recount: Callable[[], None]) -> ft.Contro
         sampling.include_history = bool(e.control.value)
         recount()
 
+    async def change_overflow(e: ft.Event[ft.Switch]) -> None:
+        await sampling.choose_overflow(ContextOverflow.DROP_OLDEST if e.control.value else ContextOverflow.REFUSE)
+
     return ft.Column(
         [
             DraftField(
@@ -140,6 +143,12 @@ def _advanced(sampling: SamplingState, recount: Callable[[], None]) -> ft.Contro
                 value=sampling.include_history,
                 on_change=guard(change_history),
                 tooltip="Off: each Generate is a fresh single turn. The Full Chat View always sends the history.",
+            ),
+            ft.Switch(
+                label="Leave out the oldest turns when too long",
+                value=sampling.on_overflow is ContextOverflow.DROP_OLDEST,
+                on_change=guard(change_overflow),
+                tooltip="When the conversation is longer than the model's context. Off: it is refused.",
             ),
             *(_slider(sampling, name, getattr(sampling.settings, name), *shape) for name, shape in ADVANCED_SLIDERS),
             SeedField(sampling),
@@ -201,6 +210,8 @@ def _advanced_summary(sampling: SamplingState) -> str:
         parts.append("system prompt")
     if sampling.include_history:
         parts.append("with history")
+    if sampling.on_overflow is ContextOverflow.DROP_OLDEST:
+        parts.append("oldest turns left out")
     for name in (*(name for name, _ in ADVANCED_SLIDERS), "seed"):
         value = getattr(settings, name)
         if value != getattr(plain, name):

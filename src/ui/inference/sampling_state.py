@@ -7,16 +7,17 @@ from typing import Any
 
 import flet as ft
 
-from db import presets
+from db import presets, settings
 from db.database import Database
 from db.models import Preset
 from errors import SettingsError
-from helpers.local_inference import BUILT_IN_PRESETS, DEFAULT_PRESET, GenerationSettings
+from helpers.local_inference import BUILT_IN_PRESETS, DEFAULT_PRESET, ContextOverflow, GenerationSettings
 from ui.background_tasks import run_blocking
 
 log = logging.getLogger(__name__)
 
 CUSTOM_PRESET = "Custom"
+OVERFLOW_KEY = "context_overflow"
 
 
 @ft.observable
@@ -25,6 +26,7 @@ class SamplingState:
     """The settings on screen. ``version`` grows when values are set by other means than typing them.
 
     ``include_history`` False makes each Generate a fresh single turn; the Full Chat View always sends the history.
+    ``on_overflow`` is remembered from one start to the next.
     """
 
     database: Database
@@ -33,6 +35,7 @@ class SamplingState:
     own_presets: Mapping[str, GenerationSettings] = field(default_factory=dict)
     system_prompt: str = ""
     include_history: bool = False
+    on_overflow: ContextOverflow = ContextOverflow.REFUSE
     version: int = 0
 
     def __post_init__(self) -> None:
@@ -40,6 +43,7 @@ class SamplingState:
 
     async def load(self) -> None:
         """Read the user's own presets; one that a newer version saved and this one cannot read is left out."""
+        self.on_overflow = await run_blocking(self._read_overflow)
         saved = await run_blocking(self._read_presets)
         readable: dict[str, GenerationSettings] = {}
         for preset in saved:
@@ -78,6 +82,11 @@ class SamplingState:
             self.settings = changed
             self.preset = CUSTOM_PRESET
 
+    async def choose_overflow(self, on_overflow: ContextOverflow) -> None:
+        """Decide what happens to a conversation that is too long, now and after the next start."""
+        self.on_overflow = on_overflow
+        await run_blocking(self._write_overflow, on_overflow)
+
     async def save_preset(self, name: str) -> None:
         """Keep the current values under ``name``, in place of an own preset that has it. Raises SettingsError for a
         name that cannot be used.
@@ -113,13 +122,22 @@ class SamplingState:
             return f"“{name}” was saved by a newer version of the app, which would lose it."
         return ""
 
+    def _read_overflow(self) -> ContextOverflow:
+        with self.database.read_scope() as session:
+            stored = settings.get(session, OVERFLOW_KEY, ContextOverflow.REFUSE)
+        return ContextOverflow(stored) if stored in list(ContextOverflow) else ContextOverflow.REFUSE
+
+    def _write_overflow(self, on_overflow: ContextOverflow) -> None:
+        with self.database.session_scope() as session:
+            settings.set(session, OVERFLOW_KEY, str(on_overflow))
+
     def _read_presets(self) -> Sequence[Preset]:
         with self.database.read_scope() as session:
             return presets.list_all(session)
 
-    def _write_preset(self, name: str, settings: GenerationSettings) -> None:
+    def _write_preset(self, name: str, kept: GenerationSettings) -> None:
         with self.database.session_scope() as session:
-            presets.save(session, name, settings.model_dump(mode="json"))
+            presets.save(session, name, kept.model_dump(mode="json"))
 
     def _remove_preset(self, preset_id: int) -> None:
         with self.database.session_scope() as session:
