@@ -11,6 +11,8 @@ from ui.app_state import WindowState
 from ui.app_states import AppStates, ScreenPlace
 from ui.background_tasks import guard, safe_component, show_notice
 from ui.components.cards import fact_chip
+from ui.datasets.datasets_screen import DatasetsScreen
+from ui.datasets.datasets_state import DatasetsState
 from ui.fonts import FONTS
 from ui.inference.inference_state import InferenceState
 from ui.inference.inference_tab import InferenceTab
@@ -34,6 +36,12 @@ SCREENS = {
         ft.Icons.CHAT,
         lambda states: InferenceTab(states.window, states.inference, key="Inference"),
     ),
+    ScreenPlace.DATASETS: Screen(
+        "Datasets",
+        ft.Icons.DATASET_OUTLINED,
+        ft.Icons.DATASET,
+        lambda states: DatasetsScreen(states.window, states.datasets, key="Datasets"),
+    ),
     ScreenPlace.SETTINGS: Screen(
         "Settings",
         ft.Icons.SETTINGS_OUTLINED,
@@ -53,7 +61,9 @@ def make_app(services: AppServices) -> Callable[[ft.Page], None]:
         page.theme = theme.app_theme()
         page.dark_theme = theme.app_theme()
         window = WindowState(services.database, web=page.web)
-        states = AppStates(window, InferenceState(services, show_notice))
+        inference = InferenceState(services, show_notice)
+        datasets = DatasetsState(services.database, show_notice, on_change=inference.prompt.load)
+        states = AppStates(window, inference, datasets)
         page.on_connect = lambda _: window.redraw()
         page.render(App, window, states)
 

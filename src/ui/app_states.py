@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ui.app_state import WindowState
+from ui.datasets.datasets_state import DatasetsState
 from ui.inference.inference_state import InferenceState
 
 
@@ -11,7 +12,8 @@ class ScreenPlace(IntEnum):
     """Where each screen stands in the rail."""
 
     INFERENCE = 0
-    SETTINGS = 1
+    DATASETS = 1
+    SETTINGS = 2
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class AppStates:
 
     window: WindowState
     inference: InferenceState
+    datasets: DatasetsState
 
     async def open_in_inference(self, run_id: int) -> None:
         """Show the Inference tab with this run chosen. Raises NotFoundError."""
