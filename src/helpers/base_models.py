@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from errors import ModelError
@@ -90,6 +90,7 @@ def resolve_base_model(
 
     ``locations`` maps a recorded name to the folder the user located for it and comes first; then the bundled models
     (``demo/...``), a local folder, the Hugging Face cache (``cache_dir``, None = the one of HF_HOME), the hub.
+    A path of another machine is also looked for beside the bases that were located from the same folder there.
     """
     name = name.strip()
     located = (locations or {}).get(name)
@@ -103,9 +104,31 @@ def resolve_base_model(
     if name and _is_folder(_local(name)) and (not is_hub_id(name) or _is_file(_local(name) / "config.json")):
         return ResolvedBase(name, _local(name), BaseSource.FOLDER)
     if not is_hub_id(name):
-        return ResolvedBase(name, None, BaseSource.ELSEWHERE)
+        nearby = _beside_a_located_one(name, locations or {})
+        return ResolvedBase(name, nearby, BaseSource.LOCATED if nearby else BaseSource.ELSEWHERE)
     cached = _find_in_cache(name, cache_dir)
     return ResolvedBase(name, cached, BaseSource.CACHE if cached else BaseSource.HUB)
+
+
+def _beside_a_located_one(name: str, locations: Mapping[str, str]) -> Path | None:
+    """/data/models/Y for /home/alice/models/Y, where /home/alice/models/X was located at /data/models/X."""
+    wanted = _recorded_path(name)
+    if not is_recorded_path(name) or ".." in wanted.parts:
+        return None
+    for recorded, folder in locations.items():
+        known, here = _recorded_path(recorded), _local(folder)
+        # A folder that was renamed on its way says nothing of the others.
+        if not is_recorded_path(recorded) or known.name != here.name or not wanted.is_relative_to(known.parent):
+            continue
+        found = here.parent.joinpath(*wanted.relative_to(known.parent).parts)
+        if wanted != known.parent and _is_file(found / "config.json"):
+            return found
+    return None
+
+
+def _recorded_path(name: str) -> PurePath:
+    # "C:\\models" and "models\\x" are Windows paths also where this is another system.
+    return PureWindowsPath(name) if "\\" in name or PureWindowsPath(name).drive else PurePosixPath(name)
 
 
 def is_hub_id(name: str) -> bool:

@@ -44,13 +44,20 @@ def examine_base(name: str | None, locations: Mapping[str, str] | None) -> BaseE
         lacking = _lacking_weights(resolved.path)
         if lacking is not None:
             return BaseExamination(resolved, summary, None, (lacking,))
-        return BaseExamination(resolved, summary, read_base_shapes(summary), ())
+        return BaseExamination(resolved, summary, read_base_shapes(summary), _found_nearby(resolved, locations))
     except ModelError as failure:
         finding = error("base_damaged", failure.message, failure.hint)
     except (SafetensorsDamagedError, OSError) as failure:
         message = f"The weights of the base model in “{resolved.path}” cannot be read: {failure}."
         finding = error("base_damaged", message, "Download or copy the base model again.")
     return BaseExamination(resolved, None, None, (finding,))
+
+
+def _found_nearby(resolved: ResolvedBase, locations: Mapping[str, str] | None) -> tuple[Finding, ...]:
+    if resolved.source is not BaseSource.LOCATED or resolved.name in (locations or {}):
+        return ()
+    message = f"The base model “{resolved.name}” was found at “{resolved.path}”, beside one that you located."
+    return (info("base_found_nearby", message, "If it is another model, choose “Locate base model…”."),)
 
 
 def _not_here(resolved: ResolvedBase) -> Finding:
