@@ -168,6 +168,21 @@ def add_dataset(
     output.print_datasets([imported.dataset], as_json=as_json)
 
 
+@datasets.command("remove")
+@in_workspace
+def remove_dataset(
+    dataset: Annotated[str, typer.Argument(help="Its name or number.")], workspace: "Workspace", as_json: bool
+) -> None:
+    """Remove a dataset; the file it came from stays. Prints what was removed."""
+    from db.datasets import find_by_name_or_id_or_raise
+    from helpers import dataset_import
+
+    with workspace.database.read_scope() as session:
+        found = find_by_name_or_id_or_raise(session, dataset)
+    dataset_import.remove_dataset(workspace.database, found.id)
+    output.print_datasets([found], as_json=as_json)
+
+
 @app.command()
 @in_workspace
 def check(
