@@ -179,6 +179,7 @@ def test_a_process_that_does_not_stop_in_time_is_ended(base: Path) -> None:
         assert "did not stop within 0.3 seconds" in failure_of(hung).message
         assert "another answer" in failure_of(waiting).message
         wait_until(lambda: not process.is_running)
+        assert result_of(process.submit(request_for(base))).new_tokens > 0
     finally:
         process.close()
 
