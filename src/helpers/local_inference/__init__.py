@@ -15,7 +15,10 @@ from helpers.local_inference.generation_events import (
     ModelReady,
     PromptProcessed,
     RenderedPrompt,
+    ScoredToken,
     TextDelta,
+    TokenScores,
+    TopToken,
 )
 from helpers.local_inference.generation_handle import GenerationHandle
 from helpers.local_inference.generation_settings import (
@@ -36,6 +39,7 @@ from helpers.local_inference.requests import (
     PromptRequest,
     Quantization,
     Role,
+    ScoreRequest,
 )
 from helpers.local_inference.worker import ModelProcess, UnloadResult
 
@@ -66,8 +70,12 @@ __all__ = [
     "Quantization",
     "RenderedPrompt",
     "Role",
+    "ScoreRequest",
+    "ScoredToken",
     "SettingRange",
     "TextDelta",
+    "TokenScores",
+    "TopToken",
     "UnloadResult",
     "setting_range",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from errors import AdapterError, OutOfMemoryError
 from helpers.local_inference.adapter_effect import measure_effect, require_effect
 from helpers.local_inference.adapter_files import AdapterFolder, peft_config
+from helpers.local_inference.adapter_strength import Strength, require_scalable
 from helpers.local_inference.generation_events import AdapterEffect
 from helpers.local_inference.memory_estimate import RESERVE_BYTES
 from helpers.local_inference.model_loading import is_out_of_memory, memory_errors_in_words, release_memory
@@ -35,6 +36,8 @@ class AttachedAdapters:
         self._peft: Any = None
         self._names: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._effects: dict[tuple[str, str], AdapterEffect] = {}
+        self._strengths: dict[str, Strength] = {}
+        self._active_strength = 1.0
         self._made = 0
         self.damaged = False
 
@@ -53,25 +56,29 @@ class AttachedAdapters:
         """How often an adapter was read from disk so far."""
         return self._made
 
-    def activate(self, adapter: AdapterFolder | None) -> "Module":
+    def activate(self, adapter: AdapterFolder | None, strength: float = 1.0) -> "Module":
         """The module whose forward answers as ``adapter`` does, None = as the base alone does.
 
-        Raises AdapterError; ``damaged`` is then True where the base must be loaded again.
+        ``strength`` multiplies what the adapter adds. Raises AdapterError;
+        ``damaged`` is then True where the base must be loaded again.
         """
         if adapter is None:
             if self._peft is not None:
                 self._peft.base_model.disable_adapter_layers()
             return self._base  # type: ignore[no-any-return]
+        require_scalable(adapter, strength)
         key = (str(adapter.path), adapter.fingerprint)
         if key not in self._names:
             self._attach(adapter, key)
         self._names.move_to_end(key)
         self._peft.base_model.enable_adapter_layers()
         self._peft.set_adapter(self._names[key], inference_mode=True)
+        self._active_strength = strength
+        self._strengths[self._names[key]].set(strength)
         return self._peft  # type: ignore[no-any-return]
 
     def effect(self, adapter: AdapterFolder, ids: Sequence[int]) -> AdapterEffect:
-        """What the active ``adapter`` changes on the prompt ``ids``; measured once.
+        """What the active ``adapter`` changes at strength 1 on the prompt ``ids``; measured once.
 
         Raises AdapterError where it changes nothing at all.
         """
@@ -80,7 +87,10 @@ class AttachedAdapters:
             # Adapters that rewrite base weights, such as trained biases, leave no plain base behind when disabled.
             without = None if adapter.rewrites_base else self._logits_without_adapters
             names = self._module_names(self._names[key])
+            strength = self._strengths[self._names[key]]
+            strength.set(1)
             self._effects[key] = measure_effect(lambda ids: _logits(self._peft, ids), without, names, ids)
+            strength.set(self._active_strength)
         require_effect(self._effects[key], adapter)
         return self._effects[key]
 
@@ -119,6 +129,7 @@ class AttachedAdapters:
                 raise
         self._peft.requires_grad_(False)
         self._names[key] = name
+        self._strengths[name] = Strength(self._peft, name)
 
     def _make_room(self, adapter: AdapterFolder) -> None:
         if self._peft is None:
@@ -138,7 +149,9 @@ class AttachedAdapters:
         if len(self._names) == 1:
             self.detach_all()
         else:
-            self._peft.delete_adapter(self._names.pop(key))
+            name = self._names.pop(key)
+            self._strengths.pop(name, None)
+            self._peft.delete_adapter(name)
             self._effects.pop(key, None)
 
     def _use_ordinary_layers(self) -> None:
@@ -198,6 +211,7 @@ class AttachedAdapters:
             self._base = self._peft.unload()
             self._peft = None
         self._names.clear()
+        self._strengths.clear()
         self._effects.clear()
 
 

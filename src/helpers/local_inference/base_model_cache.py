@@ -13,7 +13,9 @@ from helpers.base_models import BaseSummary
 from helpers.local_inference.adapter_files import AdapterFolder
 from helpers.local_inference.attached_adapters import AttachedAdapters
 from helpers.local_inference.base_model_files import LoadingReport, folder_fingerprint
+from helpers.local_inference.generation_events import AdapterEffect
 from helpers.local_inference.memory_estimate import RESERVE_BYTES
+from helpers.local_inference.merged_adapters import Merge, merge_into
 from helpers.local_inference.model_loading import choose_kernel, load_base_model, release_memory
 from helpers.local_inference.prefix_cache import PrefixCache
 from helpers.local_inference.quantization_policy import Device, WeightsChoice
@@ -29,6 +31,7 @@ class BaseKey:
 
     ``fingerprint`` changes when files in the folder do. ``vocabulary_rows`` None = the base's own; an adapter with
     added tokens needs others. ``private_to``: fingerprint of an adapter that rewrites base weights, None = shared.
+    ``merged``: fingerprint and strength of the adapter that its weights contain, None = they are the base's own.
     """
 
     folder: Path
@@ -36,19 +39,21 @@ class BaseKey:
     choice: WeightsChoice
     vocabulary_rows: int | None
     private_to: str | None
+    merged: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
 class LoadedBase:
     """A base model in memory, the adapters on it, and what both computed for the last texts.
 
-    ``needed_bytes``: the estimate it was loaded by.
+    ``needed_bytes``: the estimate it was loaded by. ``merged_effect``: that of the adapter in its weights.
     """
 
     model: Any
     adapters: AttachedAdapters
     prefixes: PrefixCache
     needed_bytes: int
+    merged_effect: AdapterEffect | None = None
 
 
 class BaseModelCache:
@@ -62,8 +67,17 @@ class BaseModelCache:
         self._bases: OrderedDict[BaseKey, LoadedBase] = OrderedDict()
         self.loads = 0
 
-    def key(self, base: BaseSummary, choice: WeightsChoice, adapter: AdapterFolder | None) -> BaseKey:
-        """The key of ``base`` as ``adapter`` needs it, None = the base alone."""
+    def key(
+        self,
+        base: BaseSummary,
+        choice: WeightsChoice,
+        adapter: AdapterFolder | None,
+        merged_strength: float | None = None,
+    ) -> BaseKey:
+        """The key of ``base`` as ``adapter`` needs it, None = the base alone.
+
+        ``merged_strength``: the adapter is to be in the weights with this strength, None = it stays live.
+        """
         rows = adapter.embedding_rows if adapter is not None else None
         return BaseKey(
             folder=base.path,
@@ -71,6 +85,7 @@ class BaseModelCache:
             choice=choice,
             vocabulary_rows=rows if rows != base.vocabulary_size else None,
             private_to=adapter.fingerprint if adapter is not None and adapter.rewrites_base else None,
+            merged=(adapter.fingerprint, merged_strength) if adapter and merged_strength is not None else None,
         )
 
     def __contains__(self, key: BaseKey) -> bool:
@@ -105,10 +120,12 @@ class BaseModelCache:
         report: LoadingReport,
         *,
         needed_bytes: int = 0,
+        merge: Merge | None = None,
     ) -> LoadedBase:
         """The base model of ``key``, in place of older ones where ``needed_bytes`` are not free.
 
-        ``size_bytes``: its files. Raises what :func:`load_base_model` raises.
+        ``size_bytes``: its files. ``merge``: what ``key.merged`` names. Raises what :func:`load_base_model` raises,
+        and AdapterError where merging fails.
         """
         if key not in self._bases:
             for outdated in [old for old in self._bases if _is_outdated(old, key)]:
@@ -126,6 +143,7 @@ class BaseModelCache:
                 size_bytes=size_bytes,
                 report=report,
             )
+            effect = merge_into(model, merge) if merge is not None else None
             # Adapters that rewrite weights need ordinary layers to do so.
             kernel = choose_kernel(model, key.choice, device, plain=key.private_to is not None)
             self.loads += 1
@@ -136,16 +154,19 @@ class BaseModelCache:
                 AttachedAdapters(model, kernel, self._free_bytes),
                 PrefixCache(self._prefix_budget),
                 needed_bytes,
+                effect,
             )
         self._bases.move_to_end(key)
         return self._bases[key]
 
-    def activate(self, key: BaseKey, adapter: AdapterFolder | None) -> Any:
+    def activate(self, key: BaseKey, adapter: AdapterFolder | None, strength: float = 1.0) -> Any:
         """The module that answers as ``adapter`` on the loaded base ``key``; raises AdapterError."""
         loaded = self._bases[key]
+        if key.merged is not None:
+            return loaded.model
         try:
-            forward = loaded.adapters.activate(adapter)
-            loaded.prefixes.retain({None, *loaded.adapters.fingerprints})
+            forward = loaded.adapters.activate(adapter, strength)
+            loaded.prefixes.retain(loaded.adapters.fingerprints)
             return forward
         except AdapterError:
             if loaded.adapters.damaged or key.private_to is not None:

@@ -6,15 +6,16 @@ An engine belongs to one thread; only :meth:`Engine.render` may be called from a
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import helpers.local_inference.model_libraries as libraries
-from errors import ModelLoadError, OutOfMemoryError
+from errors import EmptyPromptError, ModelLoadError, OutOfMemoryError
 from helpers.base_models import BaseSummary
 from helpers.local_inference.adapter_effect import probe_ids
 from helpers.local_inference.adapter_files import AdapterFolder, read_adapter_folder
+from helpers.local_inference.adapter_strength import require_scalable, require_strength
 from helpers.local_inference.base_model_cache import BaseModelCache, LoadedBase
 from helpers.local_inference.base_model_files import LoadingReport, LoadingStopped, folder_fingerprint
 from helpers.local_inference.compute_threads import ComputeThreads
@@ -32,12 +33,14 @@ from helpers.local_inference.generation_events import (
     PromptProcessed,
     RenderedPrompt,
     TextDelta,
+    TokenScores,
     stopped_before_loading,
 )
 from helpers.local_inference.generation_settings import BUILT_IN_PRESETS, DEFAULT_PRESET, GenerationSettings
 from helpers.local_inference.memory_estimate import Room, estimate, free_memory
+from helpers.local_inference.merged_adapters import Merge, require_mergeable
 from helpers.local_inference.model_loading import memory_errors_in_words
-from helpers.local_inference.prefix_cache import TextState, budget_bytes, new_state
+from helpers.local_inference.prefix_cache import AdapterForm, TextState, budget_bytes, new_state
 from helpers.local_inference.prompt_rendering import PreparedPrompt, PromptRenderer, require_question, require_room
 from helpers.local_inference.quantization_policy import WeightsChoice, choose_weights, find_device
 from helpers.local_inference.requests import (
@@ -47,12 +50,21 @@ from helpers.local_inference.requests import (
     ModelSelection,
     PromptRequest,
     Quantization,
+    ScoreRequest,
+)
+from helpers.local_inference.static_decoding import (
+    CompiledDecoding,
+    require_static_device,
+    require_static_weights,
+    static_state,
 )
 from helpers.local_inference.stop_sequences import StopSequences
 from helpers.local_inference.token_generation import generate_tokens
+from helpers.local_inference.token_scoring import score_answer, token_scores
 
 # An answer without a stated context still needs an end.
 _MOST_NEW_TOKENS = 131072
+_ANY_ROWS = 2**31
 
 
 def ignore_loading(_event: ModelLoading) -> None:
@@ -68,7 +80,7 @@ class Engine:
     """Answers requests one after another; models stay in memory between them."""
 
     def __init__(self, compute_threads: int | None = None, prefix_bytes: int | None = None) -> None:
-        """``compute_threads``: the most CPU threads for torch (:class:`ComputeThreads`), None = as many as it uses now.
+        """``compute_threads``: the most CPU threads (:class:`ComputeThreads`), None = as many as torch uses now.
 
         ``prefix_bytes``: the most memory for computed texts, 0 = compute each anew, None = a share of the memory.
         """
@@ -124,8 +136,9 @@ class Engine:
         self, request: GenerationRequest, report: LoadingReport
     ) -> "Generator[ModelLoading, None, ActiveModel]":
         # What is small and quick to read comes first, so that most mistakes are told before any weight is loaded.
-        path = request.model.adapter_path
-        adapter = read_adapter_folder(Path(path)) if path else None
+        adapter = self._read_adapter(request.model)
+        strength = request.model.adapter_strength
+        merged = adapter is not None and request.model.merge_adapter
         prompt = self._renderer.prepare(request.model, request.messages, report, weights=True)
         if request.on_overflow is ContextOverflow.DROP_OLDEST:
             prompt = self._renderer.leave_out_oldest(prompt, request.messages, request.settings.max_new_tokens)
@@ -136,20 +149,28 @@ class Engine:
         need = estimate(base, choice.quantization, choice.dtype, room)
 
         started = time.perf_counter()
-        key = self.bases.key(base, choice, adapter)
+        _require_form(request.model, adapter, choice)
+        key = self.bases.key(base, choice, adapter, strength if merged else None)
         is_new = key not in self.bases
         if is_new:
             yield ModelLoading("Loading the base model…", 0, base.size_bytes or None)
-        loaded = self.bases.find_or_load(key, self._device, base.size_bytes, report, needed_bytes=need.total)
+        merge = None
+        if adapter is not None and merged:
+            rows = key.vocabulary_rows or base.vocabulary_size or _ANY_ROWS
+            merge = Merge(adapter, strength, tuple(probe_ids(prompt.model.chat.tokenizer, adapter, rows)))
+        loaded = self.bases.find_or_load(
+            key, self._device, base.size_bytes, report, needed_bytes=need.total, merge=merge
+        )
         if is_new and adapter is not None:
             report(ModelLoading("Attaching the adapter…"))
         attachments = loaded.adapters.attachments
-        forward = self.bases.activate(key, adapter)
+        forward = self.bases.activate(key, adapter, strength)
         is_new = is_new or loaded.adapters.attachments > attachments
         _require_known_tokens(prompt, loaded.model)
-        self._threads.begin_answer(base.size_bytes, same_in_any_number=loaded.adapters.kernel in (PACKED, INT8))
-        effect = None
-        if adapter is not None:
+        exact = loaded.adapters.kernel in (PACKED, INT8)
+        self._threads.begin_answer(base.size_bytes, same_in_any_number=exact)
+        effect = loaded.merged_effect
+        if adapter is not None and not merged:
             rows = loaded.model.get_input_embeddings().weight.shape[0]
             effect = loaded.adapters.effect(adapter, probe_ids(prompt.model.chat.tokenizer, adapter, rows))
         return ActiveModel(
@@ -158,7 +179,45 @@ class Engine:
             prompt,
             _describe(request, prompt, adapter, effect, choice, self._device.kind, loaded.adapters.kernel),
             time.perf_counter() - started if is_new else 0.0,
+            AdapterForm(adapter.fingerprint, strength, merged) if adapter is not None else None,
+            key.private_to is None and key.vocabulary_rows is None and not merged,
+            request.model.static_cache,
         )
+
+    def score(
+        self,
+        request: ScoreRequest,
+        should_stop: Callable[[], bool] = never_stop,
+        report: LoadingReport = ignore_loading,
+    ) -> TokenScores:
+        """How probable a given answer is under the adapter and under the base alone. Raises PlaygroundError."""
+        model = replace(request.model, merge_adapter=False, static_cache=False)
+        chat = self._renderer.prepare(model, request.messages, report).model.chat
+        ids = request.answer
+        if isinstance(ids, str):
+            ids = tuple(chat.tokenizer(ids, add_special_tokens=False)["input_ids"])
+        if not ids:
+            raise EmptyPromptError("There is no answer to score.", "Give an answer of at least one token.")
+        settings = GenerationSettings.create(temperature=0, max_new_tokens=min(len(ids), _MOST_NEW_TOKENS))
+        report = _stoppable(report, should_stop)
+        loading = self._load(GenerationRequest(model, request.messages, settings), report)
+        try:
+            while True:
+                report(next(loading))
+        except StopIteration as done:
+            active: ActiveModel = done.value
+        with memory_errors_in_words(request.model.base_model):
+            return _score(active, ids, lambda: report(ModelLoading("Scoring the answer…")))
+
+    def _read_adapter(self, selection: ModelSelection) -> AdapterFolder | None:
+        require_strength(selection.adapter_strength)
+        if selection.static_cache:
+            require_static_device(self._device.kind)
+        if not selection.adapter_path:
+            return None
+        adapter = read_adapter_folder(Path(selection.adapter_path))
+        require_scalable(adapter, selection.adapter_strength)
+        return adapter
 
     def _room(self, request: GenerationRequest, prompt: PreparedPrompt, adapter: AdapterFolder | None) -> Room:
         # What other bases hold counts as free: they go first.
@@ -188,6 +247,31 @@ def _stoppable(report: LoadingReport, should_stop: Callable[[], bool]) -> Loadin
     return report_or_stop
 
 
+def _require_form(selection: ModelSelection, adapter: AdapterFolder | None, choice: WeightsChoice) -> None:
+    if selection.static_cache:
+        require_static_weights(choice)
+    if adapter is not None and selection.merge_adapter:
+        require_mergeable(adapter, choice)
+
+
+def _score(active: "ActiveModel", ids: tuple[int, ...], stop: Callable[[], None]) -> TokenScores:
+    prompt, model, loaded = active.prompt.chat.token_ids, active.base.model, active.base
+    require_room(len(prompt) + len(ids) - 1, active.prompt.model.base.context_length)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if not all(0 <= token < rows for token in ids):
+        raise ModelLoadError(
+            f"The answer has tokens that the model does not know; it has {rows:,}.",
+            "Score answers with the model that wrote them.",
+        )
+    config = model.config
+    adapter = base = None
+    if active.description.adapter_path is not None:
+        adapter = score_answer(active.forward, config, prompt, ids, stop)
+    if active.has_plain_base:
+        base = score_answer(loaded.adapters.activate(None), config, prompt, ids, stop)
+    return token_scores(active.prompt.model.chat.tokenizer, ids, adapter, base, active.description)
+
+
 def _require_known_tokens(prompt: PreparedPrompt, model: Any) -> None:
     rows, highest = model.get_input_embeddings().weight.shape[0], max(prompt.chat.token_ids, default=0)
     if highest >= rows:
@@ -203,7 +287,8 @@ def _require_known_tokens(prompt: PreparedPrompt, model: Any) -> None:
 class ActiveModel:
     """What answers which prompt: ``forward`` computes, ``base`` is what it stands on.
 
-    ``seconds_to_load`` is 0 where everything was in memory.
+    ``seconds_to_load`` is 0 where everything was in memory. ``form``: what besides the base makes keys and values.
+    ``has_plain_base``: whether the base without the adapter is the one from its files.
     """
 
     forward: Any
@@ -211,6 +296,9 @@ class ActiveModel:
     prompt: PreparedPrompt
     description: LoadedModel
     seconds_to_load: float
+    form: AdapterForm | None = None
+    has_plain_base: bool = True
+    static_cache: bool = False
 
 
 def _describe(
@@ -240,6 +328,8 @@ def _describe(
         versions=libraries.versions(),
         effect=effect,
         kernel=kernel,
+        adapter_strength=request.model.adapter_strength if adapter is not None else 1.0,
+        merged=adapter is not None and request.model.merge_adapter,
     )
 
 
@@ -310,17 +400,19 @@ class _Answer:
 
     def _take_state(self) -> TextState:
         base, prompt_ids = self.active.base, self.active.prompt.chat.token_ids
+        if self.active.static_cache:
+            return static_state(base.model.config, len(prompt_ids) + self._most_new_tokens())
         if self.settings.penalty_alpha:
             # Contrastive search looks at what the model computed last for every token, which is not kept.
             return new_state(base.model.config)
-        return base.prefixes.take(base.model.config, self.active.description.adapter_fingerprint, prompt_ids)
+        return base.prefixes.take(base.model.config, self.active.form, prompt_ids)
 
     def _keep_state(self, state: TextState) -> None:
         """Not reached by an answer that failed or that nobody read to its end."""
         prompt_ids = self.active.prompt.chat.token_ids
         if not self.settings.penalty_alpha:
             self.active.base.prefixes.put(
-                self.active.description.adapter_fingerprint,
+                self.active.form,
                 (*prompt_ids, *self._token_ids),
                 len(prompt_ids),
                 state,
@@ -328,17 +420,21 @@ class _Answer:
 
     def _tokens(self, state: TextState) -> Iterator[PromptProcessed | int]:
         prompt_ids = self.active.prompt.chat.token_ids
-        context = self.active.prompt.model.base.context_length
-        room = context - len(prompt_ids) if context is not None else _MOST_NEW_TOKENS
+        forward = CompiledDecoding(self.active.forward) if self.active.static_cache else self.active.forward
         return generate_tokens(
-            self.active.forward,
+            forward,
             self.active.base.model,
             prompt_ids,
             self.settings,
             state,
-            max_new_tokens=min(self.settings.max_new_tokens, room),
+            max_new_tokens=self._most_new_tokens(),
             stop_ids=self.active.prompt.model.chat.stop_ids,
         )
+
+    def _most_new_tokens(self) -> int:
+        context = self.active.prompt.model.base.context_length
+        room = context - len(self.active.prompt.chat.token_ids) if context is not None else _MOST_NEW_TOKENS
+        return min(self.settings.max_new_tokens, room)
 
     def _show(self, text: str) -> Iterator[TextDelta]:
         if text:

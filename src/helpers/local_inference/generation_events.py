@@ -38,7 +38,9 @@ class LoadedModel:
 
     ``adapter_*`` and ``peft_type`` are None when the base alone answered. ``quantization_reason`` and ``notes`` are
     sentences for the user. ``context_length`` is in tokens, None = the config does not say. ``effect`` is None for
-    the base alone. ``kernel`` says what computes where that is more than plain PyTorch, else it is empty.
+    the base alone, else that of the adapter at strength 1.
+    ``merged``: the adapter is in the weights. ``kernel`` says what computes
+    where that is more than plain PyTorch, else it is empty.
     """
 
     base_model: str
@@ -57,6 +59,8 @@ class LoadedModel:
     versions: tuple[tuple[str, str], ...]
     effect: AdapterEffect | None = None
     kernel: str = ""
+    adapter_strength: float = 1.0
+    merged: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,41 @@ class GenerationResult:
             "settings": self.settings.model_dump(mode="json"),
             "model": {**asdict(self.model), "versions": dict(self.model.versions)},
         }
+
+
+@dataclass(frozen=True)
+class TopToken:
+    """The most probable token at a place, and its probability (0..1)."""
+
+    text: str
+    token_id: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class ScoredToken:
+    """One token of a given answer. Log-probabilities are natural logarithms.
+
+    ``text`` is what became whole UTF-8 with it, possibly empty. ``adapter_*`` are None for the base alone; ``base_*``
+    where the plain base is not in memory beside the adapter (it changes the base's weights or its vocabulary).
+    """
+
+    text: str
+    token_id: int
+    adapter_logprob: float | None
+    base_logprob: float | None
+    adapter_top: TopToken | None
+    base_top: TopToken | None
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """A given answer, token by token, and its mean loss (negative log-probability) under adapter and base."""
+
+    tokens: tuple[ScoredToken, ...]
+    adapter_loss: float | None
+    base_loss: float | None
+    model: LoadedModel
 
 
 @dataclass(frozen=True)

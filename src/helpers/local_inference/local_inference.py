@@ -13,6 +13,7 @@ from helpers.local_inference.generation_events import (
     GenerationFinished,
     GenerationResult,
     RenderedPrompt,
+    TokenScores,
 )
 from helpers.local_inference.generation_settings import EditableGenerationSettings, GenerationSettings
 from helpers.local_inference.requests import (
@@ -22,6 +23,7 @@ from helpers.local_inference.requests import (
     ModelSelection,
     PromptRequest,
     Quantization,
+    ScoreRequest,
 )
 
 if TYPE_CHECKING:
@@ -45,9 +47,13 @@ class LocalInference:
         run_path: str | PathLike[str] | None = None,
         quantization: Quantization | str = Quantization.AUTO,
         dtype: Dtype | str = Dtype.AUTO,
+        adapter_strength: float = 1.0,
+        merge_adapter: bool = False,
+        static_cache: bool = False,
     ) -> None:
         """``base_model``: a folder or Hugging Face id. ``adapter_path`` None = the base alone.
 
+        ``adapter_strength``, ``merge_adapter``, ``static_cache``: see :class:`ModelSelection`.
         ``run_path`` is searched for tokenizer and chat template after the adapter folder. Raises ValueError for an
         unknown ``quantization`` or ``dtype``.
         """
@@ -57,6 +63,9 @@ class LocalInference:
             run_path=str(run_path) if run_path is not None else None,
             quantization=Quantization(quantization),
             dtype=Dtype(dtype),
+            adapter_strength=adapter_strength,
+            merge_adapter=merge_adapter,
+            static_cache=static_cache,
         )
         from helpers.local_inference.engine import Engine
 
@@ -90,6 +99,10 @@ class LocalInference:
     def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         """The exact prompt the model would get; loads no weights. Raises PlaygroundError."""
         return self._engine.render(PromptRequest(self.selection, tuple(messages)))
+
+    def score(self, messages: Sequence[ChatMessage], answer: str | tuple[int, ...]) -> TokenScores:
+        """How probable ``answer`` is after ``messages``, with the adapter and without; raises PlaygroundError."""
+        return self._engine.score(ScoreRequest(self.selection, tuple(messages), answer))
 
     def close(self) -> None:
         """Let go of the weights; the next answer loads them again."""

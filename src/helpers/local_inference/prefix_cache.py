@@ -2,19 +2,27 @@
 
 A chat's next prompt is nearly the whole last one with its answer, so only the new tokens need a forward pass. Keys
 and values are exact only under the weights that made them: each cache belongs to one base in memory (which owns it)
-and there to one adapter by its fingerprint.
+and there to one adapter by its fingerprint, its strength and whether it is merged.
 """
 
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
 
 # An eighth of the memory leaves room for the weights and for other programs.
 _SHARE_OF_MEMORY = 8
+
+
+class AdapterForm(NamedTuple):
+    """What besides the base made the keys and values: an adapter by its content, live or merged, at a strength."""
+
+    fingerprint: str
+    strength: float = 1.0
+    merged: bool = False
 
 
 @dataclass(eq=False)
@@ -39,7 +47,7 @@ class TextState:
 
 @dataclass(eq=False)
 class _Entry:
-    adapter: str | None
+    adapter: AdapterForm | None
     token_ids: tuple[int, ...]
     prompt_tokens: int
     state: TextState
@@ -59,8 +67,8 @@ class PrefixCache:
         """Memory of all keys and values kept."""
         return sum(entry.size_bytes for entry in self._entries)
 
-    def take(self, config: Any, adapter: str | None, prompt_ids: Sequence[int]) -> TextState:
-        """The state that saves most of ``prompt_ids`` under ``adapter`` (fingerprint, None = the base alone).
+    def take(self, config: Any, adapter: AdapterForm | None, prompt_ids: Sequence[int]) -> TextState:
+        """The state that saves most of ``prompt_ids`` under ``adapter`` (None = the base alone).
 
         It may be changed by its user; :meth:`put` brings it back. ``config``: the model's, for a new state.
         """
@@ -81,7 +89,9 @@ class PrefixCache:
             cache.crop(-surplus)
         return TextState(cache, tokens, entry.state.logits if tokens == len(prompt) else None)
 
-    def put(self, adapter: str | None, token_ids: Sequence[int], prompt_tokens: int, state: TextState) -> None:
+    def put(
+        self, adapter: AdapterForm | None, token_ids: Sequence[int], prompt_tokens: int, state: TextState
+    ) -> None:
         """Keep ``state`` for the next prompt; ``token_ids`` are prompt and answer, the latest first to be known."""
         if not _has_plain_layers(state.cache):
             return
@@ -99,9 +109,11 @@ class PrefixCache:
         while self._entries and self.size_bytes > self._budget:
             self._entries.pop(0)
 
-    def retain(self, adapters: Collection[str | None]) -> None:
-        """Forget what was computed under other adapters than these."""
-        self._entries = [entry for entry in self._entries if entry.adapter in adapters]
+    def retain(self, fingerprints: Collection[str]) -> None:
+        """Forget what was computed under other adapters than these; the base's own texts stay."""
+        self._entries = [
+            entry for entry in self._entries if entry.adapter is None or entry.adapter.fingerprint in fingerprints
+        ]
 
     def clear(self) -> None:
         """Forget everything."""
@@ -125,7 +137,7 @@ def budget_bytes(device_kind: str) -> int:
     return int(psutil.virtual_memory().total) // _SHARE_OF_MEMORY
 
 
-def _usable_tokens(entry: _Entry, adapter: str | None, prompt: tuple[int, ...]) -> int:
+def _usable_tokens(entry: _Entry, adapter: AdapterForm | None, prompt: tuple[int, ...]) -> int:
     """How many tokens of ``prompt`` need not be computed; 0 = the entry does not help."""
     if entry.adapter != adapter:
         return 0

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from errors import PlaygroundError
-from helpers.local_inference.generation_events import GenerationEvent, RenderedPrompt
-from helpers.local_inference.requests import GenerationRequest, PromptRequest
+from helpers.local_inference.generation_events import GenerationEvent, RenderedPrompt, TokenScores
+from helpers.local_inference.requests import GenerationRequest, PromptRequest, ScoreRequest
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,14 @@ class Render:
 
 
 @dataclass(frozen=True)
+class Score:
+    """App to model process: put this scoring at the end of the queue."""
+
+    request_id: int
+    request: ScoreRequest
+
+
+@dataclass(frozen=True)
 class Happened:
     """Model process to app: the next event of a request."""
 
@@ -47,6 +55,14 @@ class Rendered:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """Model process to app: a scored answer, or why there is none."""
+
+    request_id: int
+    outcome: TokenScores | PlaygroundError
+
+
+@dataclass(frozen=True)
 class Logged:
     """Model process to app: a line for the app's log."""
 
@@ -55,5 +71,5 @@ class Logged:
     message: str
 
 
-ToChild = Submit | Stop | Render
-FromChild = Happened | Rendered | Logged
+ToChild = Submit | Stop | Render | Score
+FromChild = Happened | Rendered | Scored | Logged

@@ -76,6 +76,18 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True)
+class ScoreRequest:
+    """How probable ``answer`` is after ``messages``: a text, or the ids of an answer as the model chose them.
+
+    The adapter is computed live, at its strength; ``merge_adapter`` and ``static_cache`` change nothing here.
+    """
+
+    model: ModelSelection
+    messages: tuple[ChatMessage, ...]
+    answer: str | tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class PromptRequest:
     """The exact prompt the model would get for these messages, and its length. Loads no weights."""
 

@@ -10,14 +10,21 @@ import multiprocessing
 import queue
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 import psutil
 
 from errors import ModelProcessError, PlaygroundError
-from helpers.local_inference.generation_events import GenerationFailed, GenerationFinished, RenderedPrompt
+from helpers.local_inference.generation_events import (
+    GenerationFailed,
+    GenerationFinished,
+    RenderedPrompt,
+    TokenScores,
+)
 from helpers.local_inference.generation_handle import GenerationHandle
 from helpers.local_inference.process_end import describe_end, kills_for_memory
 from helpers.local_inference.process_messages import (
@@ -26,11 +33,13 @@ from helpers.local_inference.process_messages import (
     Logged,
     Render,
     Rendered,
+    Score,
+    Scored,
     Stop,
     Submit,
     ToChild,
 )
-from helpers.local_inference.requests import GenerationRequest, PromptRequest
+from helpers.local_inference.requests import GenerationRequest, PromptRequest, ScoreRequest
 from helpers.local_inference.worker_child import run_model_process
 
 STOP_DEADLINE_SECONDS = 10.0
@@ -62,6 +71,10 @@ class ModelProcess:
     def render_prompt(self, request: PromptRequest) -> "Future[RenderedPrompt]":
         """The exact prompt, soon, also while an answer is being written. The future raises PlaygroundError."""
         return self._running_child().render(request)
+
+    def score(self, request: ScoreRequest) -> "Future[TokenScores]":
+        """The probabilities of a given answer, after the requests before it. The future raises PlaygroundError."""
+        return self._running_child().score(request)
 
     def warm_up(self) -> None:
         """Start the process and let it import torch, without waiting and without loading weights."""
@@ -115,7 +128,7 @@ class _Child:
         self._lock = threading.Lock()
         self._next_id = 0
         self._handles: dict[int, GenerationHandle] = {}
-        self._prompts: dict[int, Future[RenderedPrompt]] = {}
+        self._prompts: dict[int, Future[Any]] = {}
         self._ended = False
         self._reason: PlaygroundError | None = None
         self._outgoing: queue.SimpleQueue[ToChild | None] = queue.SimpleQueue()
@@ -158,14 +171,20 @@ class _Child:
         return handle
 
     def render(self, request: PromptRequest) -> "Future[RenderedPrompt]":
-        future: Future[RenderedPrompt] = Future()
+        return self._ask(lambda request_id: Render(request_id, request))
+
+    def score(self, request: ScoreRequest) -> "Future[TokenScores]":
+        return self._ask(lambda request_id: Score(request_id, request))
+
+    def _ask(self, message: "Callable[[int], Render | Score]") -> "Future[Any]":
+        future: Future[Any] = Future()
         with self._lock:
             self._next_id += 1
             if self._ended:
                 future.set_exception(self._end_error())
                 return future
             self._prompts[self._next_id] = future
-            self._outgoing.put(Render(self._next_id, request))
+            self._outgoing.put(message(self._next_id))
         return future
 
     def memory_bytes(self) -> int | None:
@@ -236,7 +255,7 @@ class _Child:
         if handle is not None:
             handle.put(message.event)
 
-    def _set_prompt(self, message: Rendered) -> None:
+    def _set_prompt(self, message: Rendered | Scored) -> None:
         with self._lock:
             future = self._prompts.pop(message.request_id, None)
         if future is None or not future.set_running_or_notify_cancel():

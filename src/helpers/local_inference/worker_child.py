@@ -32,6 +32,8 @@ from helpers.local_inference.process_messages import (
     Logged,
     Render,
     Rendered,
+    Score,
+    Scored,
     Stop,
     Submit,
     ToChild,
@@ -86,7 +88,7 @@ class _Inbox:
         self._connection = connection
         self._outbox = outbox
         self._changed = threading.Condition()
-        self._waiting: deque[Submit] = deque()
+        self._waiting: deque[Submit | Score] = deque()
         self._running: int | None = None
         self._stop_running = threading.Event()
         self.prompts: queue.SimpleQueue[Render] = queue.SimpleQueue()
@@ -106,7 +108,7 @@ class _Inbox:
                     self._waiting.append(message)
                     self._changed.notify()
 
-    def next_request(self) -> Submit:
+    def next_request(self) -> Submit | Score:
         """Wait for a request; it is the running one until the next call."""
         with self._changed:
             self._running = None
@@ -123,7 +125,11 @@ class _Inbox:
         with self._changed:
             if self._running == request_id:
                 self._stop_running.set()
-            stopped = [submitted for submitted in self._waiting if submitted.request_id == request_id]
+            stopped = [
+                submitted
+                for submitted in self._waiting
+                if isinstance(submitted, Submit) and submitted.request_id == request_id
+            ]
             for submitted in stopped:
                 self._waiting.remove(submitted)
         for submitted in stopped:
@@ -160,7 +166,10 @@ class _Events:
             self._last_sent = time.perf_counter()
 
 
-def _answer(engine: "Engine", inbox: _Inbox, outbox: _Outbox, submitted: Submit) -> None:
+def _answer(engine: "Engine", inbox: _Inbox, outbox: _Outbox, submitted: Submit | Score) -> None:
+    if isinstance(submitted, Score):
+        _score(engine, inbox, outbox, submitted)
+        return
     events = _Events(submitted.request_id, outbox)
     try:
         for event in engine.stream(submitted.request, inbox.should_stop, events.report):
@@ -169,6 +178,15 @@ def _answer(engine: "Engine", inbox: _Inbox, outbox: _Outbox, submitted: Submit)
         events.put(GenerationFailed(_for_the_caller(error)))
         if "CUDA error" in str(error):
             # After such an error every further use of the GPU in this process fails.
+            os._exit(1)
+
+
+def _score(engine: "Engine", inbox: _Inbox, outbox: _Outbox, submitted: Score) -> None:
+    try:
+        outbox.send(Scored(submitted.request_id, engine.score(submitted.request, inbox.should_stop)))
+    except Exception as error:  # noqa: BLE001 - it belongs to the caller who waits
+        outbox.send(Scored(submitted.request_id, _for_the_caller(error)))
+        if "CUDA error" in str(error):
             os._exit(1)
 
 

@@ -18,7 +18,7 @@ from helpers.local_inference import (
     PromptProcessed,
 )
 from helpers.local_inference.engine import Engine
-from helpers.local_inference.prefix_cache import PrefixCache, TextState, new_state
+from helpers.local_inference.prefix_cache import AdapterForm, PrefixCache, TextState, new_state
 from tiny_models import build_tiny_adapter, build_tiny_base
 
 LONG = "Say hello to the sailor. " * 30
@@ -177,7 +177,7 @@ def test_a_prompt_that_ends_inside_a_known_text_leaves_a_token_to_compute() -> N
     state = new_state(config)
     state.cache.update(torch.ones(1, 1, 6, 2), torch.ones(1, 1, 6, 2), 0)
     prefixes = PrefixCache(10**9)
-    prefixes.put("a", (1, 2, 3, 4, 5, 6), 4, TextState(state.cache))
-    assert prefixes.take(config, "b", (1, 2, 3)).tokens == 0
-    taken = prefixes.take(config, "a", (1, 2, 3, 4, 5))
+    prefixes.put(AdapterForm("a"), (1, 2, 3, 4, 5, 6), 4, TextState(state.cache))
+    assert prefixes.take(config, AdapterForm("b"), (1, 2, 3)).tokens == 0
+    taken = prefixes.take(config, AdapterForm("a"), (1, 2, 3, 4, 5))
     assert taken.tokens == taken.cache.get_seq_length() == 4 and taken.logits is None

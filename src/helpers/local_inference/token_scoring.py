@@ -1,0 +1,89 @@
+"""How probable each token of a given answer is, under the adapter and under the base alone (teacher forcing)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.local_inference.detokenizer import IncrementalDetokenizer
+from helpers.local_inference.generation_events import LoadedModel, ScoredToken, TokenScores, TopToken
+
+# As many logits as are in memory at once: 128 rows of a large vocabulary are some tens of megabytes.
+_CHUNK_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Guess:
+    """At one position: the log-probability of the token that is there, and the most probable token."""
+
+    logprob: float
+    top_id: int
+    top_probability: float
+
+
+def score_answer(
+    forward: Any, config: Any, prompt_ids: Sequence[int], answer_ids: Sequence[int], stop: Callable[[], None]
+) -> list[Guess]:
+    """One guess for each of ``answer_ids``. ``forward`` is the model; ``stop`` may raise between chunks."""
+    import torch
+    from transformers import DynamicCache
+
+    device = forward.get_input_embeddings().weight.device
+    ids = torch.tensor([[*prompt_ids, *answer_ids]], device=device)
+    first, cache, guesses = len(prompt_ids) - 1, DynamicCache(config=config), list[Guess]()
+    last = ids.shape[1] - 1
+    for start in range(0, last, _CHUNK_TOKENS):
+        stop()
+        end = min(start + _CHUNK_TOKENS, last)
+        kept = max(0, end - max(start, first))
+        with torch.inference_mode():
+            output = forward(
+                input_ids=ids[:, start:end], past_key_values=cache, use_cache=True, logits_to_keep=max(1, kept)
+            )
+            if kept:
+                guesses += _guesses(output.logits[0, -kept:], ids[0, end - kept + 1 : end + 1])
+    return guesses
+
+
+def _guesses(logits: Any, targets: Any) -> list[Guess]:
+    logprobs = logits.float().log_softmax(dim=-1)
+    found = logprobs.gather(1, targets[:, None])[:, 0]
+    best, tops = logprobs.max(dim=-1)
+    return [Guess(*values) for values in zip(found.tolist(), tops.tolist(), best.exp().tolist(), strict=True)]
+
+
+def token_scores(
+    tokenizer: Any,
+    answer_ids: Sequence[int],
+    adapter: "list[Guess] | None",
+    base: "list[Guess] | None",
+    model: LoadedModel,
+) -> TokenScores:
+    """The values that cross to the app. None = there is no such model here."""
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    def top(guesses: list[Guess] | None, position: int) -> TopToken | None:
+        if guesses is None:
+            return None
+        guess = guesses[position]
+        return TopToken(decode([guess.top_id]), guess.top_id, guess.top_probability)
+
+    detokenizer = IncrementalDetokenizer(decode)
+    tokens = []
+    for position, token_id in enumerate(answer_ids):
+        tokens.append(
+            ScoredToken(
+                text=detokenizer.push(token_id),
+                token_id=token_id,
+                adapter_logprob=adapter[position].logprob if adapter is not None else None,
+                base_logprob=base[position].logprob if base is not None else None,
+                adapter_top=top(adapter, position),
+                base_top=top(base, position),
+            )
+        )
+    return TokenScores(tuple(tokens), _loss(adapter), _loss(base), model)
+
+
+def _loss(guesses: "list[Guess] | None") -> float | None:
+    return -sum(guess.logprob for guess in guesses) / len(guesses) if guesses else None
