@@ -115,6 +115,39 @@ def settings(app: AppPage) -> None:
     app.see("Quantisation")
 
 
+def dataset_shown(app: AppPage) -> None:
+    """The Datasets screen with the demo's dataset open."""
+    app.click(re.compile("^Datasets"))
+    app.see("Choose a dataset to see its rows.")
+    app.click(re.compile(r"\d rows ·"))
+    app.see("Used by")
+
+
+def import_asked(app: AppPage, first_line: str, seen: str) -> None:
+    """The import dialog after a small file was read."""
+    app.click(re.compile("^Datasets"))
+    app.see("Choose a dataset to see its rows.")
+    app.click("Import dataset")
+    app.see("Read file")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "lessons.csv"
+        row = "What is a reef?,A ridge of rock or coral near the surface.\n"
+        file.write_text(f"{first_line}\n{row}What is a tide?,The daily rise and fall of the sea.\nWhat is fog?,\n")
+        app.type("File", str(file))
+        app.page.keyboard.press("Enter")
+        app.see(seen)
+
+
+def import_preview(app: AppPage) -> None:
+    """What an import would save."""
+    import_asked(app, "prompt,response", "2 rows to import")
+
+
+def import_mapping(app: AppPage) -> None:
+    """Columns of no known format."""
+    import_asked(app, "topic,text", "These columns are of no known format.")
+
+
 def first_look(app: AppPage) -> None:
     """The app as it opens."""
     app.see("Select a completed training run")
@@ -131,6 +164,10 @@ SCENES: list[tuple[str, Scene, dict[str, object]]] = [
     ("damaged-adapter", damaged, {}),
     ("sample-and-details", sample_chosen, {}),
     ("advanced", advanced, {"height": 1200}),
+    ("datasets-light", dataset_shown, {}),
+    ("datasets-dark", dataset_shown, {"dark": True, "width": 900, "height": 800}),
+    ("dataset-import", import_preview, {}),
+    ("dataset-mapping", import_mapping, {"dark": True}),
     ("what-made-this", explained, {}),
     ("exact-prompt", exact_prompt, {}),
     ("clear-history", asked_to_clear, {}),
