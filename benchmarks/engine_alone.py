@@ -24,6 +24,7 @@ from helpers.local_inference import (
     ModelSelection,
     TextDelta,
 )
+from helpers.local_inference.model_libraries import SPIN_TURNS
 
 PROMPT = "Tell me a long story about a sailor and a cat."
 WARM_UP_TOKENS = 32
@@ -76,7 +77,7 @@ class EngineAlone:
 def engine_alone(folder: Path) -> Iterator[EngineAlone]:
     """The engine's process with the model of ``folder``; ends with the block."""
     # As the engine sets it for itself; this process imports torch before it, to build on the bench model.
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPIN_TURNS}
     with subprocess.Popen(
         [sys.executable, __file__, str(folder)],
         stdin=subprocess.PIPE,

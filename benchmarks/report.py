@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 
@@ -94,6 +94,13 @@ def write_json(figures: Sequence[Figure], path: Path, busy: float = 0.0) -> None
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> list[Figure]:
+    """The figures that :func:`write_json` wrote to ``path``."""
+    names = {field.name for field in fields(Figure)}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return [Figure(**{name: entry[name] for name in names}) for entry in document["figures"]]
 
 
 def other_work() -> float:
