@@ -15,7 +15,15 @@ import typer
 from errors import PlaygroundError, SettingsError
 from helpers import command_output as output
 from helpers.app_paths import assets_dir
-from helpers.command_options import DataDir, Demo, WorkspaceChoice, in_workspace, with_setting_options
+from helpers.command_options import (
+    DataDir,
+    Demo,
+    Merge,
+    Strength,
+    WorkspaceChoice,
+    in_workspace,
+    with_setting_options,
+)
 from helpers.local_inference import DEFAULT_PRESET, Dtype, FinishReason, GenerationRequest, Quantization
 
 if TYPE_CHECKING:
@@ -220,6 +228,8 @@ def generate(
     ] = DEFAULT_PRESET,
     dtype: Annotated[Dtype, typer.Option(help="The numbers to compute with.")] = Dtype.AUTO,
     quantization: Annotated[Quantization, typer.Option(help="How the weights are held.")] = Quantization.AUTO,
+    strength: Strength = 1.0,
+    merge: Merge = False,
     changes: dict[str, Any],
     workspace: "Workspace",
     as_json: bool,
@@ -232,7 +242,8 @@ def generate(
         settings = answering.settings_for(session, preset, changes)
         model = choose_model(session, run=run, adapter=adapter, use_adapter=not no_adapter, base_model=base_model)
     messages = answering.messages_for(answering.read_prompt(prompt), system_prompt)
-    request = GenerationRequest(replace(model, dtype=dtype, quantization=quantization), messages, settings)
+    model = replace(model, dtype=dtype, quantization=quantization, adapter_strength=strength, merge_adapter=merge)
+    request = GenerationRequest(model, messages, settings)
     if answering.print_answer(request, as_json=as_json).finish_reason is FinishReason.STOPPED:
         raise typer.Exit(INTERRUPTED)
 

@@ -53,7 +53,7 @@ def merge_into(model: Any, merge: Merge) -> AdapterEffect:
     import torch
 
     adapters = AttachedAdapters(model)
-    peft = adapters.activate(merge.adapter, merge.strength)
+    peft: Any = adapters.activate(merge.adapter, merge.strength)
     effect = adapters.effect(merge.adapter, merge.probe_ids)
     (name,) = peft.peft_config
     with torch.no_grad():

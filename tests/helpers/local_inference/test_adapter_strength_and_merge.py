@@ -80,8 +80,9 @@ def test_merged_answers_as_live_does_and_the_shared_base_is_untouched(
 ) -> None:
     base = build_tiny_base(tmp_path / "base", family)
     adapter = build_tiny_adapter(base, tmp_path / "adapter")
-    alone, live = answer(engine, base), answer(engine, base, adapter)
+    alone = answer(engine, base)
     weights = [parameter.clone() for parameter in engine.bases.loaded[0].model.parameters()]
+    live = answer(engine, base, adapter)
     files = {path: path.read_bytes() for path in base.iterdir()}
     for strength in (1.0, 0.5):
         merged = answer(engine, base, adapter, merge_adapter=True, adapter_strength=strength)

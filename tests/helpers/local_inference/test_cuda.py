@@ -1,5 +1,6 @@
 """The engine on a CUDA GPU."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ def test_a_known_text_is_not_computed_again_and_the_answer_stays(base: Path, ada
     first, second = (result_of(engine.stream(request)) for _ in range(2))
     assert second.cached_tokens == second.prompt_tokens and second.token_ids == first.token_ids
     assert first.model.effect is not None and first.model.effect.matched_layers == 14
+
+
+def test_a_static_cache_gives_the_same_answer(base: Path, adapter: Path, engine: Engine) -> None:
+    plain = with_choice(request_for(base, adapter), Quantization.NONE, Dtype.FLOAT32)
+    static = replace(plain, model=replace(plain.model, static_cache=True))
+    assert result_of(engine.stream(static)).token_ids == result_of(engine.stream(plain)).token_ids
 
 
 def test_letting_go_of_the_models_gives_the_memory_back(base: Path, engine: Engine) -> None:
