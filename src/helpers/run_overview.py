@@ -42,7 +42,7 @@ class RunPage:
 
 @dataclass(frozen=True)
 class RunDetails:
-    """``series``: a name and its (step, value) pairs. ``checkpoints``: (step, folder). ``events``: from the newest."""
+    """``series``: a name with its (step, value) pairs. ``checkpoints``: (step, folder). ``events``: newest first."""
 
     id: int
     name: str

@@ -19,6 +19,8 @@ from ui.inference.loaded_model_words import effect_words, loaded_model_pairs
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui.inference.status_line import status_line
 
+CHOSEN = "chosen"
+
 
 @safe_component
 def ModelCard(model: ModelChoiceState, chat: ObservableChat, state: InferenceState, dark: bool) -> ft.Control:
@@ -68,13 +70,24 @@ def RunPicker(model: ModelChoiceState, busy: bool) -> ft.Control:
         )
         for run in model.runs
     ]
+    if (model.checkpoint_path or model.run_id not in [run.id for run in model.runs]) and model.run_id is not None:
+        # A checkpoint, or an older run that the Runs screen opened, is not among the recent ones.
+        options.insert(0, ft.DropdownOption(key=CHOSEN, text=model.run_name))
+        chosen: str | None = CHOSEN
+    else:
+        chosen = str(model.run_id) if model.run_id is not None else None
+
+    async def choose(key: str) -> None:
+        if key != CHOSEN:
+            await model.select_run(int(key))
+
     return ft.Row(
         [
             picker(
                 "Training run",
-                str(model.run_id) if model.run_id is not None else None,
+                chosen,
                 options,
-                lambda key: model.select_run(int(key)),
+                choose,
                 expand=True,
                 hint_text="Choose a run" if model.runs else "No training runs yet",
                 disabled=busy or not model.runs,

@@ -53,7 +53,7 @@ class ChoicePhase(StrEnum):
 @dataclass(eq=False)
 class ModelChoiceState:
     """The choice and its validation. ``base_model`` is what the field shows; ``report`` is None until validated.
-    ``run_name`` is empty before a choice.
+    ``run_name`` is empty before a choice; ``checkpoint_path`` is None where the run's own adapter is chosen.
 
     ``notify`` gets one line for a snackbar; ``on_ready`` is called each time an adapter was found fit.
     """
@@ -64,6 +64,7 @@ class ModelChoiceState:
     runs: list[RunOption] = field(default_factory=list)
     run_id: int | None = None
     run_name: str = ""
+    checkpoint_path: str | None = None
     base_model: str = DEFAULT_BASE_MODEL
     adapter_path: str | None = None
     run_path: str | None = None
@@ -91,15 +92,19 @@ class ModelChoiceState:
         """Read the recent runs again, newest first."""
         self.runs = await run_blocking(list_run_options, self.database)
 
-    async def select_run(self, run_id: int) -> None:
-        """Choose a completed run and validate it; any other run only says why it cannot be chosen."""
+    async def select_run(self, run_id: int, checkpoint_path: str | None = None) -> None:
+        """Choose a completed run and validate it; any other run only says why it cannot be chosen.
+
+        ``checkpoint_path``: one of its checkpoints, of a run in any status; None = its adapter.
+        """
         async with self._reading:
             # Read again: training may have ended, or the folder gone, since the list was drawn.
-            run, blocked = await run_blocking(find_run_or_raise, self.database, run_id)
+            run, blocked = await run_blocking(find_run_or_raise, self.database, run_id, checkpoint_path)
             if not blocked:
-                self.run_id, self.run_name = run.id, run.name
+                checkpoint = f" · {Path(checkpoint_path).name}" if checkpoint_path else ""
+                self.run_id, self.run_name, self.checkpoint_path = run.id, run.name + checkpoint, checkpoint_path
                 self.base_model = run.base_model or self.base_model
-                self.adapter_path = run.adapter_path
+                self.adapter_path = checkpoint_path or run.adapter_path
                 self.run_path = run.output_dir
                 self.dataset_id = run.dataset_id
         if blocked:

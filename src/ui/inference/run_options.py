@@ -1,10 +1,12 @@
 """The runs as the dropdown lists them, and which of them can be chosen."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from db import training_runs
 from db.database import Database
 from db.models import RunStatus, TrainingRun
+from helpers.adapter_validation import folder_problem
 from helpers.model_choice import why_not_usable
 
 RECENT_RUNS = 100
@@ -37,11 +39,14 @@ def find_latest_usable(database: Database) -> int | None:
     return next((run.id for run in by_end if not why_not_usable(run)), None)
 
 
-def find_run_or_raise(database: Database, run_id: int) -> tuple[TrainingRun, str]:
-    """The run and why it cannot be chosen, as it stands now; empty = it can. Raises NotFoundError."""
+def find_run_or_raise(database: Database, run_id: int, checkpoint_path: str | None = None) -> tuple[TrainingRun, str]:
+    """The run and why it, or this checkpoint of it, cannot be chosen now; empty = it can. Raises NotFoundError."""
     with database.read_scope() as session:
         run = training_runs.find_or_raise(session, run_id)
-    return run, why_not_usable(run)
+    if checkpoint_path is None:
+        return run, why_not_usable(run)
+    problem = folder_problem(Path(checkpoint_path))
+    return run, problem.message if problem is not None else ""
 
 
 def _option(run: TrainingRun) -> RunOption:
