@@ -42,16 +42,20 @@ class RunTrackerCallback(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Starts the run, on the first process of several only."""
-        if not state.is_world_process_zero or self.run is not None:
+        if not state.is_world_process_zero:
             return
         model = kwargs.get("model")
+        hyperparameters = {**_named(args, _RECORDED_ARGUMENTS), **_lora(model)}
+        if self.run is not None:
+            self.run.add_hyperparameters(hyperparameters)
+            return
         folder = Path(args.output_dir).resolve()
         self.run = TrackedRun(
             self._name or folder.name,
             str(getattr(getattr(model, "config", None), "_name_or_path", "") or ""),
             self._dataset,
             folder,
-            {**_named(args, _RECORDED_ARGUMENTS), **_lora(model)},
+            hyperparameters,
             self._data_dir,
         )
         self._previous_hook, sys.excepthook = sys.excepthook, self._on_uncaught

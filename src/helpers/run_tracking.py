@@ -108,6 +108,16 @@ class TrackedRun:
         for name, value in metrics.items() if self._thread.is_alive() else ():
             self._waiting.put(MetricRow(int(step), name, float(value), epoch))
 
+    def add_hyperparameters(self, values: Mapping[str, Any]) -> None:
+        """Records more hyperparameters beside those given at the start."""
+        plain = readable_values(values)
+
+        def write(session: Session, run_id: int) -> None:
+            run = training_runs.find_or_raise(session, run_id)
+            run.hyperparameters = {**run.hyperparameters, **plain}
+
+        self._waiting.put(write)
+
     def checkpoint(self, step: int, path: str | Path) -> None:
         """Records a checkpoint that was saved."""
         folder = str(_absolute(path))
@@ -210,7 +220,7 @@ class TrackedRun:
 
 
 def is_stale(run: TrainingRun, now: dt.datetime) -> bool:
-    """Whether a run that says it is running has given no sign of life for 90 s; the demo's is only a picture of one."""
+    """Whether a run that says it is running has given no sign of life for 90 s. The demo's is only a picture."""
     if run.status is not RunStatus.RUNNING or run.source is RunSource.DEMO:
         return False
     return run.heartbeat_at is None or now - run.heartbeat_at > STALE_AFTER

@@ -119,3 +119,27 @@ def test_only_a_tracked_run_without_a_sign_of_life_is_stale(
 def test_importing_costs_no_model_library() -> None:
     code = "import sys, helpers.run_tracking; assert not {'transformers', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True)
+
+
+@pytest.mark.parametrize(("option", "name"), [("--loop", "Example with a loop"), ("", "Example with a Trainer")])
+def test_the_example_trains_an_adapter_that_the_list_of_runs_has(tmp_path: Path, option: str, name: str) -> None:
+    output, script = tmp_path / "out", SRC.parent / "examples" / "train_with_tracking.py"
+    options = [
+        *([option] if option else []),
+        "--steps",
+        "4",
+        "--output-dir",
+        str(output),
+        "--data-dir",
+        str(tmp_path),
+    ]
+    subprocess.run([sys.executable, str(script), *options], check=True, capture_output=True, timeout=120)
+    assert (output / "adapter_config.json").is_file()
+    with Database.open(database_path(tmp_path)) as database, database.read_scope() as session:
+        run = training_runs.find_by_name_or_id_or_raise(session, name)
+        assert (run.status, run.adapter_path) == (RunStatus.COMPLETED, str(output))
+        assert [step for step, _ in training_runs.metric_series(session, run.id, "loss", 100)] == [1, 2, 3, 4]
+        assert len(training_runs.metric_series(session, run.id, "learning_rate", 100)) == 4
+        checkpoints = [saved.step for saved in training_runs.list_checkpoints(session, run.id)]
+        assert checkpoints == ([] if option else [2, 4])
+        assert run.hyperparameters["learning_rate"] == 1e-3
