@@ -118,16 +118,19 @@ def add_run(folder: Folder, workspace: "Workspace", as_json: bool, name: Name = 
 @runs.command("scan")
 @in_workspace
 def scan_runs(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Searched with everything below it.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Searched with everything below it; or FineFoundry's finefoundry.db."),
+    ],
     workspace: "Workspace",
     as_json: bool,
 ) -> None:
     """Search a folder for adapters and add those that are not in the list."""
-    from helpers.run_import import register_found, scan_for_adapters
+    from helpers.command_scan import scan
 
-    scan = scan_for_adapters(folder)
-    output.note_skipped(scan.skipped)
-    output.print_runs(register_found(workspace.database, scan.found), as_json=as_json, empty="No new adapters found.")
+    new, skipped = scan(workspace.database, folder)
+    output.note_skipped(skipped)
+    output.print_runs(new, as_json=as_json, empty="No new runs found.")
 
 
 @runs.command("show")

@@ -356,7 +356,7 @@ def _filter_conditions(filter: RunFilter) -> list[ColumnElement[bool]]:
 
 
 def _order(sort: RunSort) -> list[UnaryExpression[Any]]:
-    newest_first = [TrainingRun.created_at.desc(), TrainingRun.id.desc()]
+    newest_first: list[UnaryExpression[Any]] = [TrainingRun.created_at.desc(), TrainingRun.id.desc()]
     match sort:
         case RunSort.NEWEST:
             return newest_first

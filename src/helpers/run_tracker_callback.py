@@ -18,7 +18,7 @@ _RECORDED_ARGUMENTS = (
 _RECORDED_LORA = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
 
 
-class RunTrackerCallback(TrainerCallback):  # type: ignore[misc]
+class RunTrackerCallback(TrainerCallback):
     """Records a Trainer's run: ``Trainer(..., callbacks=[RunTrackerCallback("my run")])``.
 
     ``name`` None takes the output folder's. ``dataset``: the name of a saved dataset. ``run``: an open
@@ -49,7 +49,7 @@ class RunTrackerCallback(TrainerCallback):  # type: ignore[misc]
         if self.run is not None:
             self.run.add_hyperparameters(hyperparameters)
             return
-        folder = Path(args.output_dir).resolve()
+        folder = Path(str(args.output_dir)).resolve()
         self.run = TrackedRun(
             self._name or folder.name,
             str(getattr(getattr(model, "config", None), "_name_or_path", "") or ""),
@@ -79,7 +79,7 @@ class RunTrackerCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Records a checkpoint."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if self.run is not None and (folder / _CONFIG_NAME).is_file():
             self._last_checkpoint = folder
             self.run.checkpoint(state.global_step, folder)
@@ -91,7 +91,7 @@ class RunTrackerCallback(TrainerCallback):  # type: ignore[misc]
         if self.run is None or not self._is_own:
             return
         sys.excepthook = self._previous_hook
-        folder = Path(args.output_dir)
+        folder = Path(str(args.output_dir))
         saved = folder if (folder / _CONFIG_NAME).is_file() else self._last_checkpoint
         self.run.finish(saved)
         self.run = None
