@@ -16,6 +16,10 @@ from ui.datasets.datasets_state import DatasetsState
 from ui.fonts import FONTS
 from ui.inference.inference_state import InferenceState
 from ui.inference.inference_tab import InferenceTab
+from ui.runs.quick_state import QuickState
+from ui.runs.runs_screen import RunsScreen
+from ui.runs.runs_state import RunsState
+from ui.runs.scan_state import ScanState
 from ui.settings.settings_screen import SettingsScreen
 
 
@@ -35,6 +39,14 @@ SCREENS = {
         ft.Icons.CHAT_OUTLINED,
         ft.Icons.CHAT,
         lambda states: InferenceTab(states.window, states.inference, key="Inference"),
+    ),
+    ScreenPlace.RUNS: Screen(
+        "Runs",
+        ft.Icons.MODEL_TRAINING_OUTLINED,
+        ft.Icons.MODEL_TRAINING,
+        lambda states: RunsScreen(
+            states.window, states.runs, states.scan, states.quick, states.open_in_inference, key="Runs"
+        ),
     ),
     ScreenPlace.DATASETS: Screen(
         "Datasets",
@@ -63,7 +75,8 @@ def make_app(services: AppServices) -> Callable[[ft.Page], None]:
         window = WindowState(services.database, web=page.web)
         inference = InferenceState(services, show_notice)
         datasets = DatasetsState(services.database, show_notice, on_change=inference.prompt.load)
-        states = AppStates(window, inference, datasets)
+        runs, scan = RunsState(services.database, show_notice), ScanState(services.database)
+        states = AppStates(window, inference, datasets, runs, scan, QuickState(services, show_notice))
         page.on_connect = lambda _: window.redraw()
         page.render(App, window, states)
 
@@ -85,7 +98,7 @@ def App(window: WindowState, states: AppStates) -> ft.Control:
     async def install() -> None:
         page.on_resize = guard(size)
         page.on_platform_brightness_change = guard(look)
-        page.on_keyboard_event = guard(lambda e: keyboard(e, window, state))
+        page.on_keyboard_event = guard(lambda e: keyboard(e, window, states))
         size()
         look()
         await guard(window.load)()
@@ -152,14 +165,19 @@ def TitleBar(window: WindowState, state: InferenceState) -> ft.Control:
     )
 
 
-async def keyboard(e: ft.KeyboardEvent, window: WindowState, state: InferenceState) -> None:
+async def keyboard(e: ft.KeyboardEvent, window: WindowState, states: AppStates) -> None:
     """Ctrl+Enter generates, Esc stops or closes, Ctrl+Shift+F opens the Full Chat View."""
+    state, quick = states.inference, states.quick.desk
     command = e.ctrl or e.meta
     if e.key == "Escape":
         if state.chat.busy:
             state.chat.stop()
+        elif quick is not None and quick.chat.busy:
+            quick.chat.stop()
         elif window.full_chat_open:
             window.close_full_chat()
+        elif window.screen == ScreenPlace.RUNS and not states.scan.open:
+            states.runs.close()
     elif command and e.shift and e.key.upper() == "F":
         window.open_full_chat()
     elif command and e.key == "Enter" and not window.full_chat_open and window.screen == ScreenPlace.INFERENCE:

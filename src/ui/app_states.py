@@ -6,14 +6,18 @@ from enum import IntEnum
 from ui.app_state import WindowState
 from ui.datasets.datasets_state import DatasetsState
 from ui.inference.inference_state import InferenceState
+from ui.runs.quick_state import QuickState
+from ui.runs.runs_state import RunsState
+from ui.runs.scan_state import ScanState
 
 
 class ScreenPlace(IntEnum):
     """Where each screen stands in the rail."""
 
     INFERENCE = 0
-    DATASETS = 1
-    SETTINGS = 2
+    RUNS = 1
+    DATASETS = 2
+    SETTINGS = 3
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,11 @@ class AppStates:
     window: WindowState
     inference: InferenceState
     datasets: DatasetsState
+    runs: RunsState
+    scan: ScanState
+    quick: QuickState
 
-    async def open_in_inference(self, run_id: int) -> None:
-        """Show the Inference tab with this run chosen. Raises NotFoundError."""
+    async def open_in_inference(self, run_id: int, checkpoint_path: str | None = None) -> None:
+        """Show the Inference tab with this run, or this checkpoint of it, chosen. Raises NotFoundError."""
         self.window.open_screen(ScreenPlace.INFERENCE)
-        await self.inference.model.select_run(run_id)
+        await self.inference.model.select_run(run_id, checkpoint_path)
