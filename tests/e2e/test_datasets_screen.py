@@ -45,7 +45,7 @@ def test_unknown_columns_are_mapped_before_the_import(app, tmp_path):
     app.see("These columns are of no known format.")
     app.choose("Prompt column", "frage")
     app.choose("Response column", "antwort")
-    app.see("1 rows to import")
+    app.see("1 row to import")
     app.see("Zwei Meilen.")
     app.click(re.compile("^Import$"))
     app.see("imported as “odd”.")

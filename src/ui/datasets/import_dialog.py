@@ -76,7 +76,7 @@ def FileField(importing: ImportState, files: ft.FilePicker) -> ft.Control:
             on_change=remember,
             on_submit=importing.check,
             label="File",
-            hint_text="Path of a JSON, JSONL, CSV or Parquet file",
+            hint_text="Path of a JSON, JSONL, CSV or Parquet file, or of a folder of them",
             autofocus=True,
             expand=True,
             dense=True,
@@ -112,12 +112,16 @@ def skipped_words(skipped: Mapping[str, int]) -> str:
     return "\n".join(f"{count:,} skipped: {reason}" for reason, count in ordered)
 
 
+def _rows_words(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
 def _preview(preview: DatasetPreview) -> list[ft.Control]:
     skipped = sum(preview.skipped.values())
     chips = [
         fact_chip(f"Format {preview.format}", "How the rows are written in the file", strong=True),
-        fact_chip(f"{preview.usable:,} rows to import"),
-        fact_chip(f"{skipped:,} rows to skip"),
+        fact_chip(f"{_rows_words(preview.usable)} to import"),
+        fact_chip(f"{_rows_words(skipped)} to skip"),
     ]
     parts: list[ft.Control] = [facts(chips)]
     if not preview.exact:
@@ -135,7 +139,7 @@ def _result(importing: ImportState) -> list[ft.Control]:
         ft.Row(
             [
                 ft.Icon(ft.Icons.CHECK_CIRCLE_OUTLINE, color=ft.Colors.PRIMARY),
-                said(f"{result.imported:,} rows imported as “{result.dataset.name}”.", expand=True),
+                said(f"{_rows_words(result.imported)} imported as “{result.dataset.name}”.", expand=True),
             ]
         )
     ]

@@ -8,7 +8,7 @@ from helpers.local_inference import ContextOverflow, GenerationSettings, setting
 from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import card, card_title, small_text
-from ui.components.dialogs import text_dialog
+from ui.components.dialogs import confirm_dialog, text_dialog
 from ui.components.draft_field import DraftField
 from ui.components.picker import picker
 from ui.components.setting_slider import SettingSlider, parse_number
@@ -58,11 +58,30 @@ def SamplingCard(sampling: SamplingState, context_length: int | None, recount: C
 def PresetPicker(sampling: SamplingState) -> ft.Control:
     """Choose a preset; save and delete own ones."""
     naming, set_naming = ft.use_state(False)
+    replacing, set_replacing = ft.use_state("")
 
     async def save(name: str) -> None:
         set_naming(False)
-        await sampling.save_preset(name)
+        if name in sampling.own_presets:
+            set_replacing(name)
+        else:
+            await sampling.save_preset(name)
 
+    async def replace() -> None:
+        set_replacing("")
+        await sampling.save_preset(replacing)
+
+    ft.use_dialog(
+        confirm_dialog(
+            title="Replace preset?",
+            text=f"You already have a preset called “{replacing}”. Its values are replaced by those on screen.",
+            yes="Replace",
+            on_yes=replace,
+            on_close=lambda: set_replacing(""),
+        )
+        if replacing
+        else None
+    )
     ft.use_dialog(
         text_dialog(
             title="Save preset",
