@@ -130,7 +130,7 @@ def scan_runs(
 
     new, skipped = scan(workspace.database, folder)
     output.note_skipped(skipped)
-    output.print_runs(new, as_json=as_json, empty="No new runs found.")
+    output.print_runs(new, as_json=as_json, empty="No new adapters found.")
 
 
 @runs.command("show")
