@@ -70,11 +70,18 @@ def _measure_engine(folder: Path) -> "list[Figure]":
     return report.read_json(found)
 
 
+def _measure_run_tracking(folder: Path) -> "list[Figure]":
+    import run_tracking
+
+    return run_tracking.measure()
+
+
 BENCHMARKS: "dict[str, Callable[[Path], list[Figure]]]" = {
     "startup": _measure_startup,
     "tab-speed": _measure_tab_speed,
     "long-history": _measure_long_history,
     "engine": _measure_engine,
+    "run-tracking": _measure_run_tracking,
 }
 
 
