@@ -103,8 +103,9 @@ def _first_token(
     slow: list[float] = []
     anew: list[float] = []
     reused: list[float] = []
-    _ask(engine, base, adapter, [_story(plain, history)], Quantization.NONE, 2)
     for number in range(rounds):
+        # Only the history is known, not the question of the round before.
+        _ask(engine, base, adapter, [_story(plain, history)], Quantization.NONE, 2)
         turns = _next_turn(_story(plain, history), number)
         reused.append(_ask(engine, base, adapter, turns, Quantization.NONE, 2).time_to_first_token)
         # These two take long and differ little from one time to the next.
@@ -113,12 +114,12 @@ def _first_token(
             slow.append(plain.answer(messages, 2).first_token)
             with _nothing_kept(engine):
                 anew.append(_ask(engine, base, adapter, turns, Quantization.NONE, 2).time_to_first_token)
-    short = history // 8
-    _ask(engine, base, adapter, [_story(plain, short)], Quantization.NONE, 2)
-    early = [
-        _ask(engine, base, adapter, _next_turn(_story(plain, short), n), Quantization.NONE, 2).time_to_first_token
-        for n in range(rounds)
-    ]
+    story = _story(plain, history // 8)
+    short, early = history // 8, []
+    for number in range(rounds):
+        _ask(engine, base, adapter, [story], Quantization.NONE, 2)
+        turns = _next_turn(story, number)
+        early.append(_ask(engine, base, adapter, turns, Quantization.NONE, 2).time_to_first_token)
     return [
         Figure("next turn", f"{name}, straightforward", "s", slow),
         Figure("next turn", f"{name}, engine without prefix", "s", anew),
