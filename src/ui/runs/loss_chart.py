@@ -112,7 +112,6 @@ def _chart(curves: Sequence[Curve], colors: Sequence[ft.ColorValue], checkpoints
         tooltip=charts.LineChartTooltip(
             bgcolor=ft.Colors.INVERSE_SURFACE, fit_inside_horizontally=True, fit_inside_vertically=True
         ),
-        expand=True,
     )
     return chart
 

@@ -14,6 +14,7 @@ from errors import StorageError
 from helpers.run_import import add_adapter_folder
 from helpers.run_overview import PAGE_SIZE, RunRow, read_page
 from helpers.run_removal import delete_run_files, removable_folder
+from helpers.run_tracking import mark_stale_runs
 from ui.background_tasks import Debounced, Notify, run_blocking
 from ui.runs.run_details_state import RunDetailsState
 
@@ -60,7 +61,8 @@ class RunsState:
         return bool(self.search.strip() or self.status or self.base_model)
 
     async def refresh(self) -> None:
-        """Read the page and the open run again. Raises StorageError."""
+        """Read the page and the open run again, and mark trainings whose process died. Raises StorageError."""
+        await run_blocking(mark_stale_runs, self.database)
         await self._read()
         if self.chosen is not None and not await self.details.open(self.chosen):
             self.close()
