@@ -12,6 +12,8 @@
     ├── ImportFormatError        a file to import cannot be understood
     ├── ExportError              a chat cannot be written
     ├── AdapterError             the adapter folder cannot be used
+    │   └── NoEffectError            loaded, but it changes nothing
+    │       └── NoMatchingLayersError    because it is attached to no layer
     ├── ModelError               the base model cannot be used
     │   ├── ModelNotFoundError       not on this machine and not reachable
     │   ├── ModelLoadError           found, but loading it failed
@@ -86,6 +88,14 @@ class ExportError(PlaygroundError):
 
 class AdapterError(PlaygroundError):
     default_title = "The adapter cannot be used"
+
+
+class NoEffectError(AdapterError):
+    default_title = "The adapter has no effect"
+
+
+class NoMatchingLayersError(NoEffectError):
+    pass
 
 
 class ModelError(PlaygroundError):

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
-from errors import PlaygroundError
+from errors import ModelLoadError, NoEffectError, NoMatchingLayersError, PlaygroundError
 from helpers.adapter_doctor.findings import Finding, ValidationReport, error, in_order, info, warning
 from helpers.adapter_validation import validate_adapter
 from helpers.base_models import BaseSource, resolve_base_model
@@ -13,6 +14,7 @@ from helpers.local_inference import (
     AdapterEffect,
     ChatMessage,
     GenerationFailed,
+    GenerationHandle,
     GenerationRequest,
     GenerationSettings,
     ModelProcess,
@@ -22,8 +24,9 @@ from helpers.local_inference import (
 
 # Rounding of float16 and bfloat16 alone moves logits by about this much.
 WEAK_LOGIT_CHANGE = 0.05
-# What local_inference.adapter_effect.require_effect calls its errors.
-NO_EFFECT_TITLE = "The adapter has no effect"
+# Reading a large base from a slow disk reports nothing in between.
+PATIENCE_SECONDS = 900.0
+_LOOK_EVERY_SECONDS = 0.1
 
 
 def live_findings(effect: AdapterEffect) -> tuple[Finding, ...]:
@@ -64,11 +67,14 @@ def check_adapter(
     return examine_live(ModelSelection(base, str(adapter.expanduser().resolve())), report)
 
 
-def examine_live(selection: ModelSelection, static: ValidationReport | None = None) -> ValidationReport:
+def examine_live(
+    selection: ModelSelection, static: ValidationReport | None = None, *, patience: float = PATIENCE_SECONDS
+) -> ValidationReport:
     """Static findings and, where those have no error, the live ones after loading the model in its own process.
 
     ``static``: the report to extend, None = it is made here. The model process ends before this returns. An engine
-    that cannot load the adapter is the finding ``live_failed``. Raises ValueError where ``selection`` has no adapter.
+    that cannot load the adapter, or reports nothing for ``patience`` seconds, is the finding ``live_failed``.
+    Raises ValueError where ``selection`` has no adapter.
     """
     if selection.adapter_path is None:
         raise ValueError("a live check needs an adapter")
@@ -77,23 +83,45 @@ def examine_live(selection: ModelSelection, static: ValidationReport | None = No
         static = validate_adapter(Path(selection.adapter_path), selection.base_model, within=within)
     if not static.ok:
         return static
-    return replace(static, findings=in_order((*static.findings, *_loaded_findings(selection))))
+    return replace(static, findings=in_order((*static.findings, *_loaded_findings(selection, patience))))
 
 
-def _loaded_findings(selection: ModelSelection) -> tuple[Finding, ...]:
-    settings = GenerationSettings(max_new_tokens=1)
-    request = GenerationRequest(selection, (ChatMessage("user", "Hello"),), settings)
+def _loaded_findings(selection: ModelSelection, patience: float) -> tuple[Finding, ...]:
+    request = GenerationRequest(selection, (ChatMessage("user", "Hello"),), GenerationSettings(max_new_tokens=1))
     with closing(ModelProcess()) as process:
-        for event in process.submit(request):
-            # The effect is measured before the first token, so what comes after it is of no interest.
-            if isinstance(event, ModelReady) and event.model.effect is not None:
-                return live_findings(event.model.effect)
+        try:
+            effect = _measured_effect(process.submit(request), patience)
+        except PlaygroundError as failure:
+            return (_failed(failure),)
+    return live_findings(effect)
+
+
+def _measured_effect(handle: GenerationHandle, patience: float) -> AdapterEffect:
+    """The effect, which the engine measures before the first token; raises PlaygroundError."""
+    silent_since = monotonic()
+    while True:
+        ended = handle.wait(_LOOK_EVERY_SECONDS)
+        for event in handle.drain():
             if isinstance(event, GenerationFailed):
-                return (_failed(event.error),)
-    return (error("live_failed", "The model did not load.", "Validate the adapter and its base model again."),)
+                raise event.error
+            if isinstance(event, ModelReady) and event.model.effect is not None:
+                return event.model.effect
+            silent_since = monotonic()
+        if ended:
+            raise ModelLoadError("The model did not load.", "Validate the adapter and its base model again.")
+        if monotonic() - silent_since > patience:
+            raise ModelLoadError(
+                f"Loading the model gave no sign of life for {patience:g} seconds, so it was ended.",
+                "Check the disk or network drive that the base model lies on, then try again.",
+            )
 
 
 def _failed(failure: PlaygroundError) -> Finding:
-    # The engine refuses such an adapter by itself, with words that name the layers.
-    code = "live_no_effect" if failure.title == NO_EFFECT_TITLE else "live_failed"
+    match failure:
+        case NoMatchingLayersError():
+            code = "live_no_layers"
+        case NoEffectError():
+            code = "live_no_effect"
+        case _:
+            code = "live_failed"
     return error(code, failure.message, failure.hint)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from errors import AdapterError
+from errors import NoEffectError, NoMatchingLayersError
 from helpers.local_inference.adapter_files import AdapterFolder
 from helpers.local_inference.generation_events import AdapterEffect
 
@@ -36,18 +36,16 @@ def measure_effect(
 
 
 def require_effect(effect: AdapterEffect, adapter: AdapterFolder) -> None:
-    """Raises AdapterError where the adapter is attached to nothing, or changes nothing at all."""
+    """Raises NoMatchingLayersError where it is attached to no layer, NoEffectError where it changes nothing."""
     if not effect.matched_layers:
-        raise AdapterError(
+        raise NoMatchingLayersError(
             f"The adapter in “{adapter.path}” matches no layer of this base model.",
             "Pick the base model that it was trained on.",
-            "The adapter has no effect",
         )
     if effect.largest_logit_change == 0:
-        raise AdapterError(
+        raise NoEffectError(
             f"The adapter in “{adapter.path}” has no effect: it is attached to {effect.matched_layers} layers, "
             "but on a fixed prompt every number the model computes is the same with and without it.",
             "It was probably saved before the first training step, or its learning rate was 0. "
             "Pick a later checkpoint, or choose the base model alone.",
-            "The adapter has no effect",
         )
