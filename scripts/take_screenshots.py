@@ -153,6 +153,34 @@ def first_look(app: AppPage) -> None:
     app.see("Select a completed training run")
 
 
+def run_list(app: AppPage) -> None:
+    """The Runs screen."""
+    app.click(re.compile("^Runs"))
+    app.see("json-answers")
+
+
+def run_opened(app: AppPage) -> None:
+    """A run's details."""
+    run_list(app)
+    app.click(re.compile(r"^pirate-speak\s"))
+    app.see("Rank, alpha")
+
+
+def scan_asked(app: AppPage) -> None:
+    """The scan dialog."""
+    run_list(app)
+    app.click("Scan a folder")
+    app.see("Folder to scan")
+
+
+def files_asked(app: AppPage) -> None:
+    """The second question before files are deleted."""
+    run_opened(app)
+    app.click("Remove this run")
+    app.click("Delete its files too")
+    app.see("for good")
+
+
 SCENES: list[tuple[str, Scene, dict[str, object]]] = [
     ("start", first_look, {}),
     ("runs", runs_listed, {}),
@@ -175,6 +203,13 @@ SCENES: list[tuple[str, Scene, dict[str, object]]] = [
     ("full-chat-light", chatting_large, {}),
     ("full-chat-dark", chatting_large, {"dark": True}),
     ("full-chat-narrow", chatting_large, {"width": 900, "height": 800}),
+    ("runs-list", run_list, {}),
+    ("runs-list-dark", run_list, {"dark": True}),
+    ("run-details", run_opened, {}),
+    ("run-details-dark", run_opened, {"dark": True}),
+    ("run-details-narrow", run_opened, {"width": 900, "height": 800}),
+    ("run-scan", scan_asked, {}),
+    ("run-delete-files", files_asked, {}),
     ("settings", settings, {}),
     ("settings-dark", settings, {"dark": True}),
 ]

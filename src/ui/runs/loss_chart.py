@@ -96,12 +96,16 @@ def _chart(curves: Sequence[Curve], colors: Sequence[ft.ColorValue], checkpoints
         max_x=max(x_ticks),
         min_y=min(y_ticks),
         max_y=max(y_ticks),
-        animation=False,
         interactive=True,
-        left_axis=charts.ChartAxis(labels=[_tick(value, f"{value:.4g}") for value in y_ticks], label_size=52),
+        left_axis=charts.ChartAxis(
+            labels=[_tick(value, f"{value:.4g}") for value in y_ticks],
+            label_size=52,
+            label_spacing=y_ticks[1] - y_ticks[0],
+        ),
         bottom_axis=charts.ChartAxis(
             labels=[_tick(value, f"{value:,.0f}") for value in x_ticks if value == int(value)],
             label_size=24,
+            label_spacing=x_ticks[1] - x_ticks[0],
             title=small_text("Step"),
             title_size=20,
         ),

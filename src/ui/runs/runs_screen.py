@@ -38,22 +38,31 @@ def RunsScreen(
     window: WindowState, runs: RunsState, scan: ScanState, quick: QuickState, open_in_inference: OpenInInference
 ) -> ft.Control:
     """Reads the list each time it opens."""
-    asking, ask = ft.use_state(False)
+    asking, ask = ft.use_state("")
     files = ft.use_memo(ft.FilePicker, [])
     ft.use_effect(guard(runs.refresh), [])
 
     async def add(folder: str) -> None:
-        ask(False)
+        ask("")
         await runs.add_folder(folder)
+
+    async def import_database(path: str) -> None:
+        ask("")
+        await runs.import_finefoundry(path)
 
     async def browse() -> None:
         folder = await files.get_directory_path(dialog_title="The adapter's folder")
         if folder:
             await add(folder)
 
-    ft.use_dialog(_folder_question(add, lambda: ask(False), None if window.web else browse) if asking else None)
+    question: ft.AlertDialog | None = None
+    if asking == "folder":
+        question = _folder_question(add, lambda: ask(""), None if window.web else browse)
+    elif asking == "finefoundry":
+        question = _database_question(import_database, lambda: ask(""))
+    ft.use_dialog(question)
     narrow = window.width < theme.NARROW_WIDTH
-    ways_in = _ways_in(lambda: ask(True), scan.show)
+    ways_in = _ways_in(lambda: ask("folder"), scan.show, lambda: ask("finefoundry"))
     panes: list[ft.Control] = [ScanDialog(scan, files, window.web, runs.refresh)]
     if not narrow or runs.chosen is None:
         listed = ft.Column(
@@ -72,10 +81,11 @@ def RunsScreen(
     return ft.Row(panes, spacing=theme.SPACE_L, expand=True, vertical_alignment=ft.CrossAxisAlignment.STRETCH)
 
 
-def _ways_in(add: Callable[[], Any], scan: Callable[[], Any]) -> list[ft.Control]:
+def _ways_in(add: Callable[[], Any], scan: Callable[[], Any], database: Callable[[], Any]) -> list[ft.Control]:
     return [
         ft.FilledTonalButton("Scan a folder…", icon=ft.Icons.TRAVEL_EXPLORE, on_click=guard(scan)),
         ft.OutlinedButton("Add adapter folder…", icon=ft.Icons.CREATE_NEW_FOLDER_OUTLINED, on_click=guard(add)),
+        icon_button(ft.Icons.STORAGE, "Import a finefoundry.db…", database),
     ]
 
 
@@ -89,6 +99,11 @@ def _folder_question(add: Callable[[str], Any], close: Callable[[], Any], browse
         close,
         browse,
     )
+
+
+def _database_question(read: Callable[[str], Any], close: Callable[[], Any]) -> ft.AlertDialog:
+    hint = "Its runs and datasets are added; the file is only read. What is in the list already is not added twice."
+    return text_dialog("Import a finefoundry.db", "File", hint, "Import", read, close)
 
 
 def _header(runs: RunsState, ways_in: list[ft.Control]) -> ft.Control:

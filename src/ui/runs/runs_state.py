@@ -11,6 +11,7 @@ from db.database import Database
 from db.models import RunStatus
 from db.training_runs import RunFilter, RunSort
 from errors import StorageError
+from helpers.finefoundry_import import import_finefoundry
 from helpers.run_import import add_adapter_folder
 from helpers.run_overview import PAGE_SIZE, RunRow, read_page
 from helpers.run_removal import delete_run_files, removable_folder
@@ -116,6 +117,13 @@ class RunsState:
         run = await run_blocking(add_adapter_folder, self.database, Path(folder).expanduser().absolute())
         await self._read()
         await self.choose(run.id)
+
+    async def import_finefoundry(self, path: str) -> None:
+        """Add what a finefoundry.db holds. Raises NotFoundError, ImportFormatError, StorageError."""
+        done = await run_blocking(import_finefoundry, self.database, Path(path))
+        skipped = f", {len(done.skipped):,} left out: {done.skipped[0][1]}" if done.skipped else ""
+        self.notify(f"{len(done.runs):,} new runs and {len(done.datasets):,} new datasets{skipped}")
+        await self._read()
 
     async def rename(self, run_id: int, name: str) -> None:
         """Give a run another name. Raises NotFoundError."""
