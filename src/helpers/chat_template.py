@@ -7,7 +7,8 @@ the tokenizer does.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ _TOKENIZER_FILES = (
 )
 _TURN_MARKER = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]")
 _PROBE = "PROBE0ANSWER"
+# transformers takes the shape of these files for granted; an ImportError names the package a format needs.
+_WHAT_DAMAGED_FILES_RAISE = (AttributeError, ImportError, KeyError, OSError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def _find_tokenizer(places: Sequence[tuple[str, Path]], notes: list[str]) -> tup
 def _read_template(folder: Path, notes: list[str]) -> str | None:
     plain = folder / "chat_template.jinja"
     if plain.is_file():
-        return plain.read_text(encoding="utf-8")
+        return _read_text(plain)
     found = _read_json(folder / "tokenizer_config.json").get("chat_template")
     if found is None:
         found = _read_json(folder / "chat_template.json").get("chat_template")
@@ -107,11 +110,12 @@ def _read_template(folder: Path, notes: list[str]) -> str | None:
     if isinstance(found, str):
         return found
     if isinstance(found, list):
-        named = {str(item["name"]): str(item["template"]) for item in found if {"name", "template"} <= set(item)}
+        entries = [item for item in found if isinstance(item, dict) and {"name", "template"} <= set(item)]
+        named = {str(item["name"]): str(item["template"]) for item in entries}
     elif isinstance(found, dict):
         named = {str(name): str(template) for name, template in found.items()}
     for path in sorted((folder / "additional_chat_templates").glob("*.jinja")):
-        named[path.stem] = path.read_text(encoding="utf-8")
+        named[path.stem] = _read_text(path)
     if not named:
         return None
     name = "default" if "default" in named else next(iter(named))
@@ -135,12 +139,23 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(_read_text(path))
     except ValueError as error:
-        raise ModelLoadError(
-            f"{path.name} in “{path.parent}” is damaged: {error}.", "Save the tokenizer or download the model again."
-        ) from None
+        raise _damaged(path, error) from None
     return document if isinstance(document, dict) else {}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ModelLoadError:
+    return ModelLoadError(
+        f"{path.name} in “{path.parent}” is damaged: {error}.", "Save the tokenizer or download the model again."
+    )
 
 
 @dataclass
@@ -188,7 +203,10 @@ class ChatTokenizer:
                 "first user message.",
             )
         text = self._apply(messages, tokenize=False)
-        return RenderedChat(text, tuple(self._apply(messages, tokenize=True)["input_ids"]), notes)
+        token_ids = tuple(self._apply(messages, tokenize=True)["input_ids"])
+        if not token_ids:
+            raise self._template_error("writes nothing for this conversation")
+        return RenderedChat(text, token_ids, notes)
 
     def _shows(self, messages: Sequence[ChatMessage], system: str) -> bool:
         from jinja2 import TemplateError
@@ -205,11 +223,14 @@ class ChatTokenizer:
         try:
             return self._apply_unguarded(messages, tokenize=tokenize)
         except (TemplateError, TypeError) as error:
-            raise PromptError(
-                f"The chat template of the {self.chat_format.template_source} refuses this conversation: {error}.",
-                "Check its chat_template.jinja, or the chat_template in tokenizer_config.json.",
-                "The chat template failed",
-            ) from error
+            raise self._template_error(f"refuses this conversation: {error}") from error
+
+    def _template_error(self, what: str) -> PromptError:
+        return PromptError(
+            f"The chat template of the {self.chat_format.template_source} {what}.",
+            "Check its chat_template.jinja, or the chat_template in tokenizer_config.json.",
+            "The chat template failed",
+        )
 
     def _apply_unguarded(
         self, messages: Sequence[ChatMessage], *, tokenize: bool, add_generation_prompt: bool = True
@@ -251,14 +272,30 @@ def load_chat_tokenizer(chat_format: ChatFormat) -> ChatTokenizer:
 
     folder = chat_format.tokenizer_folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
+        with _bare_exceptions_as_value_errors():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            # Files of another kind of tokenizer than its settings name are passed over in silence.
+            raise ValueError("it has no vocabulary")
+    except _WHAT_DAMAGED_FILES_RAISE as error:
         raise _tokenizer_error(chat_format, error) from error
     return ChatTokenizer(tokenizer, chat_format)
 
 
+@contextmanager
+def _bare_exceptions_as_value_errors() -> Iterator[None]:
+    """The tokenizers library has no error class of its own: it raises Exception itself for a file it cannot read."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise ValueError(str(error)) from error
+
+
 def _tokenizer_error(chat_format: ChatFormat, error: Exception) -> PlaygroundError:
-    message = f"The tokenizer in “{chat_format.tokenizer_folder}” cannot be loaded: {error}."
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else f"{error}"
+    message = f"The tokenizer in “{chat_format.tokenizer_folder}” cannot be loaded: {reason}."
     if chat_format.tokenizer_source == _BASE:
         return ModelLoadError(message, "Download the base model again.", "The tokenizer is damaged")
     return AdapterError(

@@ -96,6 +96,8 @@ def test_a_tokenizer_without_its_vocabulary_falls_to_the_next_and_says_so(
         ({"chat_template": "T"}, "T"),
         ({"chat_template": [{"name": "tool_use", "template": "U"}, {"name": "default", "template": "D"}]}, "D"),
         ({"chat_template": [{"name": "rag", "template": "G"}]}, "G"),
+        ({"chat_template": ["damaged", 3, {"name": "default", "template": "D"}]}, "D"),
+        ({"chat_template": {"tool_use": "U", "default": "D"}}, "D"),
     ],
 )
 def test_a_template_in_the_tokenizer_config_is_found(
@@ -120,11 +122,61 @@ def test_a_base_without_a_tokenizer_is_a_clear_error(base: Path) -> None:
         find_chat_format(base)
 
 
-def test_a_damaged_tokenizer_names_its_folder(base: Path, folder: Callable[..., Path]) -> None:
+def changed_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "tokenizer.json").write_text(""),
+        lambda folder: (folder / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes()[:3000]),
+        lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff\xfe\x00\x01"),
+        lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "Nonsense"}}'),
+        lambda folder: (folder / "tokenizer.json").write_text("[1]"),
+        lambda folder: changed_json(folder / "tokenizer.json", model=None),
+        lambda folder: changed_json(folder / "tokenizer.json", added_tokens=None),
+        lambda folder: changed_json(folder / "tokenizer.json", pre_tokenizer={"type": "Unheard-of"}),
+        lambda folder: changed_json(folder / "tokenizer_config.json", tokenizer_class=3),
+        lambda folder: changed_json(folder / "tokenizer_config.json", eos_token={"content": 1}),
+        lambda folder: (folder / "tokenizer.json").rename(folder / "spiece.model"),
+    ],
+    ids=[
+        "empty",
+        "truncated",
+        "no text",
+        "unknown model",
+        "no object",
+        "no model",
+        "no added tokens",
+        "unknown step",
+        "settings: class",
+        "settings: special token",
+        "other kind",
+    ],
+)
+def test_a_damaged_tokenizer_is_refused_by_its_folder_and_not_replaced_silently(
+    damage: Callable[[Path], object], base: Path, folder: Callable[..., Path]
+) -> None:
     adapter = folder("adapter", tokenizer=True)
-    (adapter / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "Nonsense"}}')
-    with pytest.raises(AdapterError, match="adapter"):
-        load_chat_tokenizer(find_chat_format(base, adapter))
+    damage(adapter)
+    found = find_chat_format(base, adapter)
+    assert found.tokenizer_source == "adapter folder"
+    with pytest.raises(AdapterError, match="adapter") as caught:
+        load_chat_tokenizer(found)
+    assert "base model's tokenizer" in caught.value.hint
+    load_chat_tokenizer(find_chat_format(base))
+
+
+def test_a_template_that_is_no_text_names_its_file(base: Path) -> None:
+    (base / "chat_template.jinja").write_bytes(b"{{ messages }}\xff\xfe")
+    with pytest.raises(ModelLoadError, match=r"chat_template\.jinja"):
+        find_chat_format(base)
+
+
+def test_a_template_that_writes_nothing_is_an_error(base: Path) -> None:
+    with pytest.raises(PromptError, match="base model writes nothing"):
+        with_template(base, "{# to do #}").render(QUESTION)
 
 
 def test_a_damaged_tokenizer_config_names_its_file(base: Path) -> None:
