@@ -1,5 +1,6 @@
 """The live half of the doctor: what an attached adapter is measured to do, as findings."""
 
+import json
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -65,3 +66,13 @@ def test_loading_that_reports_nothing_is_given_up(tmp_path: Path) -> None:
     assert [finding.code for finding in report.errors] == ["live_failed"]
     assert "no sign of life" in report.errors[0].message
     assert not [child for child in active_children() if child.name == "adapter-playground-model"]
+
+
+def test_an_adapter_whose_targets_match_no_layer(tmp_path: Path) -> None:
+    base = build_tiny_base(tmp_path / "base")
+    adapter = build_tiny_adapter(base, tmp_path / "adapter")
+    # A pattern is not run by the static checks, because it may never end.
+    config = adapter / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "target_modules": r".*attn\.query"}))
+    report = examine_live(ModelSelection(str(base), str(adapter)))
+    assert [finding.code for finding in report.errors] == ["live_no_layers"]

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from errors import AdapterError, OutOfMemoryError
+from errors import AdapterError, NoMatchingLayersError, OutOfMemoryError
 from helpers.local_inference.adapter_effect import measure_effect, require_effect
 from helpers.local_inference.adapter_files import AdapterFolder, peft_config
 from helpers.local_inference.adapter_strength import Strength, require_scalable
@@ -162,7 +162,7 @@ class AttachedAdapters:
             self.kernel = cpu_linears.PLAIN
 
     def _wrap(self, config: Any, name: str) -> None:
-        from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftModel
+        from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, NoMatchingPeftModuleError, PeftModel
 
         try:
             if self._peft is None:
@@ -176,7 +176,8 @@ class AttachedAdapters:
         except (ValueError, TypeError, KeyError, RuntimeError, ImportError) as error:
             if is_out_of_memory(error):
                 raise
-            raise AdapterError(
+            kind_of_error = NoMatchingLayersError if isinstance(error, NoMatchingPeftModuleError) else AdapterError
+            raise kind_of_error(
                 f"The adapter does not fit this base model: {error}", "Pick the base model that it was trained on."
             ) from error
 
