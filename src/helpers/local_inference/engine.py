@@ -94,7 +94,10 @@ class Engine:
 
     def render(self, request: PromptRequest) -> RenderedPrompt:
         """The exact prompt of ``request``. Loads no weights; may be called from any thread."""
-        return self._renderer.prepare(request.model, request.messages, ignore_loading).for_display()
+        prompt = self._renderer.prepare(request.model, request.messages, ignore_loading)
+        if request.on_overflow is ContextOverflow.DROP_OLDEST:
+            prompt = self._renderer.leave_out_oldest(prompt, request.messages, request.max_new_tokens)
+        return prompt.for_display()
 
     def recommended_settings(self, selection: ModelSelection) -> GenerationSettings:
         """The default preset, with what the model's own generation config recommends. Loads no weights."""

@@ -89,7 +89,12 @@ class ScoreRequest:
 
 @dataclass(frozen=True)
 class PromptRequest:
-    """The exact prompt the model would get for these messages, and its length. Loads no weights."""
+    """The exact prompt the model would get for these messages, and its length. Loads no weights.
+
+    A prompt that is too long is told as it is, also with REFUSE. ``max_new_tokens``: what DROP_OLDEST leaves room for.
+    """
 
     model: ModelSelection
     messages: tuple[ChatMessage, ...]
+    on_overflow: ContextOverflow = ContextOverflow.REFUSE
+    max_new_tokens: int = 0

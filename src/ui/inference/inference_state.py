@@ -160,8 +160,11 @@ class InferenceState:
         """The exact prompt the model would get. Raises PlaygroundError."""
         history = answered_turns(self.chat.messages) if with_history else []
         question = Message(0, "user", text)
-        messages = model_messages(self.sampling.system_prompt, [*history, question])
-        request = PromptRequest(self.model.selection, messages)
+        sampling = self.sampling
+        messages = model_messages(sampling.system_prompt, [*history, question])
+        request = PromptRequest(
+            self.model.selection, messages, sampling.on_overflow, sampling.settings.max_new_tokens
+        )
         return await asyncio.wrap_future(self.services.model_process.render_prompt(request))
 
     async def unload(self) -> str:

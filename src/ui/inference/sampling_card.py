@@ -143,6 +143,7 @@ def _advanced(sampling: SamplingState, recount: Callable[[], None]) -> ft.Contro
 
     async def change_overflow(e: ft.Event[ft.Switch]) -> None:
         await sampling.choose_overflow(ContextOverflow.DROP_OLDEST if e.control.value else ContextOverflow.REFUSE)
+        recount()
 
     return ft.Column(
         [
