@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def _checkpoints(run: RunDetails, open_in_inference: OpenInInference) -> ft.Cont
                     content=text_button(
                         "Open in Inference",
                         ft.Icons.CHAT_OUTLINED,
-                        lambda path=path: open_in_inference(run.id, path),
+                        partial(open_in_inference, run.id, path),
                         tooltip=f"Chat with {Path(path).name}",
                     ),
                 ),
