@@ -12,6 +12,7 @@ from db.datasets import NewRow, create_with_rows
 from errors import EmptyPromptError, ModelProcessError, NotFoundError
 from helpers.chat_export import ExportFormat
 from helpers.chat_session import MessageStatus
+from helpers.local_inference import ContextOverflow
 from helpers.local_inference.worker import ModelProcess
 from ui.inference.inference_state import InferenceState
 from ui.inference.model_choice_state import ChoicePhase
@@ -184,6 +185,21 @@ async def test_the_exact_prompt_is_what_the_next_answer_gets_also_after_a_failur
     await state.send("Three")
     assert rendered.token_count == state.chat.messages[-1].result.prompt_tokens
     assert "word word" not in rendered.text
+
+
+async def test_where_the_oldest_turns_are_left_out_the_count_and_the_prompt_are_what_is_sent(desk):
+    state = (await desk.ready_window()).state
+    state.sampling.include_history = True
+    await state.sampling.choose_overflow(ContextOverflow.DROP_OLDEST)
+    await ask(state, "first " + "word " * 700)
+    state.prompt.set_text("second " + "word " * 700)
+    await state.count_tokens()
+    counted = state.prompt.rendered
+    assert "second" in counted.text and "first" not in counted.text
+    assert any("left out" in note for note in counted.notes)
+    await state.generate()
+    result = state.chat.messages[-1].result
+    assert counted.token_count == result.prompt_tokens and counted.notes == result.model.notes
 
 
 async def test_only_the_newest_text_is_counted_once_typing_pauses(desk):

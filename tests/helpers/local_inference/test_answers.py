@@ -71,6 +71,8 @@ def test_the_fewest_oldest_turns_are_left_out_where_the_user_chose_so(tmp_path: 
         list(engine.stream(plain))
     result = result_of(engine.stream(replace(plain, on_overflow=ContextOverflow.DROP_OLDEST)))
     (note,) = [note for note in result.model.notes if "left out" in note]
+    shown = engine.render(PromptRequest(plain.model, plain.messages, ContextOverflow.DROP_OLDEST, max_new_tokens=8))
+    assert (shown.token_count, shown.notes) == (result.prompt_tokens, result.model.notes)
     left_out = next(int(word) for word in note.split() if word.isdecimal())
 
     def tokens_without(turns: int) -> int:
