@@ -1,23 +1,27 @@
 """Reads the records of a JSON, JSONL, CSV or Parquet file one by one.
 
-Only a JSON file that is one array has to be in memory as a whole. Bytes that are not UTF-8 come through as
-surrogates, so that one bad row can be counted and left out instead of ending the import.
+No kind of file has to be in memory as a whole. Bytes that are not UTF-8 come through as surrogates, so that one bad
+row can be counted and left out instead of ending the import.
 """
 
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from errors import ImportFormatError, NotFoundError
+from helpers.dataset_json import json_records
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _LONGEST_FIELD = 2**31 - 1
 _RECORDS_PER_BATCH = 1000
+# In characters. A JSON document without line breaks may be of any size.
+_LONGEST_LINE = 2**20
 
 
 class UnreadableRecord(str):
@@ -112,42 +116,21 @@ def _read_json(path: Path, position: ReadPosition) -> Records:
     if _has_an_object_per_line(path):
         yield from _read_json_lines(path, position)
         return
-    with _open_text(path) as file:
-        try:
-            content = json.load(file)
-        except json.JSONDecodeError as error:
-            raise ImportFormatError(
-                f"{path.name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}.",
-                "Correct the file. For one JSON object per line, the name should end in .jsonl.",
-            ) from error
-        except RecursionError as error:
-            raise ImportFormatError(f"{path.name} is nested too deeply.", "Save it as a list of objects.") from error
-    for record in _list_of_records(path, content):
-        yield record if isinstance(record, dict) else UnreadableRecord("it is not an object with named columns")
+    with _open_text(path) as file, _measured(file, position):
+        for record in json_records(file, path.name):
+            yield record if isinstance(record, dict) else UnreadableRecord("it is not an object with named columns")
 
 
 def _has_an_object_per_line(path: Path) -> bool:
     """True where a file called .json is really JSONL: its first line is already a whole object."""
     with _open_text(path) as file:
-        first = next((line for line in file if line.strip()), "")
-        has_more = any(line.strip() for line in file)
-    return has_more and first.lstrip().startswith("{") and not isinstance(_record_of_line(first), UnreadableRecord)
-
-
-def _list_of_records(path: Path, content: Any) -> list[Any]:
-    """The records of a JSON file: its array, or the first array of objects inside its object ({"data": [...]})."""
-    if isinstance(content, list):
-        return content
-    if isinstance(content, dict):
-        for value in content.values():
-            if isinstance(value, list) and value and isinstance(value[0], dict) and not _is_a_message(value[0]):
-                return value
-        return [content]
-    raise ImportFormatError(f"{path.name} holds no list of examples.", "Save it as a list of JSON objects.")
-
-
-def _is_a_message(value: dict[str, Any]) -> bool:
-    return "role" in value or "from" in value
+        lines = filter(str.strip, iter(partial(file.readline, _LONGEST_LINE), ""))
+        first = next(lines, "")
+        return (
+            first.lstrip().startswith("{")
+            and not isinstance(_record_of_line(first), UnreadableRecord)
+            and next(lines, None) is not None
+        )
 
 
 def _read_csv(path: Path, position: ReadPosition) -> Records:
