@@ -1,11 +1,13 @@
 """The live half of the adapter doctor: does an attached adapter reach the model, and does it change what it says?"""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from errors import NoEffectError, NoMatchingLayersError
+from errors import AdapterError, NoEffectError, NoMatchingLayersError
 from helpers.local_inference.adapter_files import AdapterFolder
 from helpers.local_inference.generation_events import AdapterEffect
+from helpers.local_inference.sampling import no_numbers
 
 # Two sentences of plain words: any tokenizer has tokens for them, and a forward pass over them costs little.
 PROBE_TEXT = "Question: What is the capital of France, and how does a cat sound?\nAnswer: The capital of France is"
@@ -26,21 +28,34 @@ def measure_effect(
 ) -> AdapterEffect:
     """Compare ``with_adapter(ids)`` with ``without(ids)``; each gives logits (tokens, vocabulary) in float32.
 
-    ``without`` None = the plain base is not in memory. ``module_names``: what the adapter is attached to.
+    ``without`` None = the plain base is not in memory. ``module_names``: what the adapter is attached to. The change
+    is NaN where the adapter makes the numbers NaN; raises ModelError where they are without it.
     """
     if without is None:
         return AdapterEffect(len(module_names), None, None)
     adapted, plain = with_adapter(ids), without(ids)
+    if plain.isnan().any():
+        raise no_numbers()
     changed = (adapted.argmax(dim=-1) != plain.argmax(dim=-1)).float().mean()
-    return AdapterEffect(len(module_names), float((adapted - plain).abs().amax()), float(changed))
+    # Tokens that a model never writes have minus infinity on both sides.
+    largest = math.nan if adapted.isnan().any() else float((adapted - plain).abs().nan_to_num(0).amax())
+    return AdapterEffect(len(module_names), largest, float(changed))
 
 
 def require_effect(effect: AdapterEffect, adapter: AdapterFolder) -> None:
-    """Raises NoMatchingLayersError where it is attached to no layer, NoEffectError where it changes nothing."""
+    """Raises NoMatchingLayersError where it is attached to no layer, NoEffectError where it changes nothing, and
+    AdapterError where it makes the numbers NaN.
+    """
     if not effect.matched_layers:
         raise NoMatchingLayersError(
             f"The adapter in “{adapter.path}” matches no layer of this base model.",
             "Pick the base model that it was trained on.",
+        )
+    if effect.largest_logit_change is not None and math.isnan(effect.largest_logit_change):
+        raise AdapterError(
+            f"With the adapter in “{adapter.path}” the model computes no valid numbers (NaN); the base alone does.",
+            "Its training probably failed, with a loss of NaN. Pick an earlier checkpoint, or the base model alone.",
+            "The adapter's weights are no numbers",
         )
     if effect.largest_logit_change == 0:
         raise NoEffectError(

@@ -41,7 +41,10 @@ def search(
         text = step.directions[0]
         next_logits, directions = step.try_each(candidates)
         likeness = (directions @ text.T).amax(dim=-1)
-        best = int(((1 - alpha) * likely - alpha * likeness).argmax())
+        scores = (1 - alpha) * likely - alpha * likeness
+        best = int(scores.argmax())
+        if torch.isnan(scores[best]):
+            raise no_numbers()
         token = int(candidates[best])
         step.keep(best)
         logits = next_logits[best : best + 1]

@@ -59,7 +59,7 @@ class Sampler:
     def choose(self, token_ids: "torch.Tensor", logits: "torch.Tensor") -> int:
         """The next token id. ``token_ids``: (1, tokens so far); ``logits``: (1, vocabulary) in float32, overwritten.
 
-        Raises ModelError where the model computed no numbers (NaN).
+        Raises ModelError where the model computed no numbers (NaN, infinity).
         """
         token = self._pick(token_ids, self.penalized(token_ids, logits))
         self.record(token)
@@ -71,7 +71,7 @@ class Sampler:
         if self._generator is None:
             token = int(scores.argmax(dim=-1))
             # argmax takes NaN for the largest number.
-            if torch.isnan(scores[0, token]):
+            if not scores[0, token] < torch.inf:
                 raise no_numbers()
             return token
         if self._dynamic is not None:
@@ -189,7 +189,8 @@ def _warpers(settings: GenerationSettings) -> "LogitsProcessorList":
 def no_numbers() -> ModelError:
     """The error for logits that are not numbers."""
     return ModelError(
-        "The model computed no valid numbers (NaN), so there is no next token.",
-        "Choose dtype “float32” or “bfloat16”, or another quantization; check the adapter with the adapter doctor.",
+        "The model computed no valid numbers (NaN or infinity), so there is no next token.",
+        "Choose dtype “float32” or “bfloat16”, or another quantization. If that changes nothing, the weights are "
+        "damaged: download the base model again, or check the adapter with the adapter doctor.",
         "The model computed no valid numbers",
     )

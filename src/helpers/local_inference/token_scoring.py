@@ -6,6 +6,7 @@ from typing import Any
 
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
 from helpers.local_inference.generation_events import LoadedModel, ScoredToken, TokenScores, TopToken
+from helpers.local_inference.sampling import no_numbers
 
 # As many logits as are in memory at once: 128 rows of a large vocabulary are some tens of megabytes.
 _CHUNK_TOKENS = 128
@@ -47,6 +48,8 @@ def score_answer(
 def _guesses(logits: Any, targets: Any) -> list[Guess]:
     logprobs = logits.float().log_softmax(dim=-1)
     found = logprobs.gather(1, targets[:, None])[:, 0]
+    if found.isnan().any():
+        raise no_numbers()
     best, tops = logprobs.max(dim=-1)
     return [Guess(*values) for values in zip(found.tolist(), tops.tolist(), best.exp().tolist(), strict=True)]
 

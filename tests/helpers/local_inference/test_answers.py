@@ -1,13 +1,17 @@
 """What bounds and ends an answer, and what is asked before one is begun."""
 
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from engine_requests import request_for, result_of
-from errors import EmptyPromptError, ModelError, PromptTooLongError
+from errors import AdapterError, EmptyPromptError, ModelError, PromptTooLongError
 from helpers.local_inference import (
     ChatMessage,
     ContextOverflow,
@@ -19,10 +23,11 @@ from helpers.local_inference import (
     ModelSelection,
     PromptProcessed,
     PromptRequest,
+    ScoreRequest,
     TextDelta,
 )
 from helpers.local_inference.engine import Engine
-from tiny_models import build_tiny_base
+from tiny_models import build_tiny_adapter, build_tiny_base
 
 
 @pytest.fixture(scope="module")
@@ -178,11 +183,60 @@ def test_statistics_count_tokens_and_time(base: Path, engine: Engine) -> None:
     assert document["model"]["context_length"] == 100_000
 
 
-@pytest.mark.parametrize("temperature", [0, 1])
-def test_a_model_that_computes_no_numbers_is_an_error(temperature: float, base: Path, engine: Engine) -> None:
-    result_of(engine.stream(request_for(base)))
-    weight = engine.bases.loaded[0].model.get_output_embeddings().weight
-    with torch.no_grad():
-        weight[7] = float("nan")
-    with pytest.raises(ModelError, match="NaN"):
-        list(engine.stream(request_for(base, temperature=temperature)))
+STRATEGIES: list[dict[str, Any]] = [
+    {},
+    {"repetition_penalty": 1.2, "no_repeat_ngram_size": 2, "frequency_penalty": 0.5},
+    {"penalty_alpha": 0.6, "top_k": 4},
+    {"temperature": 1},
+    {"temperature": 0.7, "dynatemp_range": 0.5},
+    {"temperature": 1, "top_k": 1},
+    {"temperature": 1, "top_p": 0.5},
+    {"temperature": 1, "min_p": 0.1},
+    {"temperature": 1, "typical_p": 0.5},
+]
+
+
+def with_no_numbers(file: Path, name: str, number: float = math.nan) -> None:
+    """Write ``number`` into one row of a saved tensor."""
+    tensors = load_file(file)
+    tensors[name][7] = number
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_saved_base_with_no_numbers_is_an_error_in_every_strategy_and_the_next_request_works(
+    number: float, base: Path, adapter: Path, tmp_path: Path, engine: Engine
+) -> None:
+    expected = result_of(engine.stream(request_for(base, adapter))).token_ids
+    damaged = Path(shutil.copytree(base, tmp_path / "damaged"))
+    # One row of the last layer: all but one of the logits are numbers.
+    with_no_numbers(damaged / "model.safetensors", "lm_head.weight", number)
+    for strategy in STRATEGIES:
+        events: list[GenerationEvent] = []
+        with pytest.raises(ModelError, match="no valid numbers") as caught:
+            events.extend(engine.stream(request_for(damaged, **strategy)))
+        assert caught.value.hint and not any(isinstance(event, TextDelta) for event in events)
+    if math.isnan(number):
+        with pytest.raises(ModelError, match="no valid numbers"):
+            list(engine.stream(request_for(damaged, adapter)))
+    assert result_of(engine.stream(request_for(base, adapter))).token_ids == expected
+
+
+@pytest.mark.parametrize("config", [{}, {"bias": "all"}], ids=["lora", "rewrites the base"])
+@pytest.mark.filterwarnings("ignore:.*bias:UserWarning")
+def test_an_adapter_with_no_numbers_is_an_error_in_every_strategy_and_the_next_request_works(
+    config: dict[str, Any], base: Path, adapter: Path, tmp_path: Path, engine: Engine
+) -> None:
+    expected = result_of(engine.stream(request_for(base, adapter))).token_ids
+    damaged = build_tiny_adapter(base, tmp_path / "damaged", **config)
+    name = "base_model.model.model.layers.1.self_attn.o_proj.lora_B.weight"
+    with_no_numbers(damaged / "adapter_model.safetensors", name)
+    kind = ModelError if config else AdapterError
+    for strategy in STRATEGIES:
+        events: list[GenerationEvent] = []
+        with pytest.raises(kind, match="no valid numbers") as caught:
+            events.extend(engine.stream(request_for(base, damaged, **strategy)))
+        assert caught.value.hint and not any(isinstance(event, TextDelta) for event in events)
+    with pytest.raises(kind, match="no valid numbers"):
+        engine.score(ScoreRequest(request_for(base, damaged).model, request_for(base).messages, "Ahoy"))
+    assert result_of(engine.stream(request_for(base, adapter))).token_ids == expected
