@@ -19,7 +19,8 @@ from tiny_models import build_tiny_adapter, build_tiny_base
     [
         (AdapterEffect(0, 1.0, 0.5), "live_no_layers", Severity.ERROR),
         (AdapterEffect(14, 0.0, 0.0), "live_no_effect", Severity.ERROR),
-        (AdapterEffect(14, 0.01, 0.0), "live_weak_effect", Severity.WARNING),
+        (AdapterEffect(14, 0.09, 0.0), "live_weak_effect", Severity.WARNING),
+        (AdapterEffect(14, 0.11, 0.0), "live_effect", Severity.INFO),
         (AdapterEffect(14, 0.01, 0.1), "live_effect", Severity.INFO),
         (AdapterEffect(14, 2.5, 0.0), "live_effect", Severity.INFO),
         (AdapterEffect(14, None, None), "live_not_compared", Severity.INFO),

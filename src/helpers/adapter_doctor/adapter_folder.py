@@ -14,6 +14,7 @@ PICKLE_NAME = "adapter_model.bin"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _FULL_MODEL = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)")
 _MOST_SUBFOLDERS = 1000
+_MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,7 @@ def reading_failed(path: Path, failure: OSError) -> Finding:
 def _not_an_adapter(folder: Path, names: set[str]) -> Finding:
     saved = checkpoints(folder)
     if saved:
-        held = count_of(len(saved), "checkpoint")
-        message = f"“{folder}” is a training run's folder: it holds {held}, but no final adapter."
+        message = f"“{folder}” is a training run's folder: it holds {_listed(saved)}, but no final adapter."
         return error("checkpoint_parent", message, f"Pick a checkpoint. The latest is “{saved[-1]}”.")
     inside = [path for path in _subfolders(folder) if _is_there(path / CONFIG_NAME)]
     if inside:
@@ -179,12 +179,18 @@ def _checkpoint_infos(folder: Path, names: set[str]) -> list[Finding]:
         hint = f"The final adapter is “{folder.parent}”." if has_final else "The run has saved no final adapter."
         findings.append(info("checkpoint_folder", message, hint))
     if any(_CHECKPOINT.fullmatch(name) for name in names):
-        steps = [path.name.removeprefix("checkpoint-") for path in checkpoints(folder)]
-        if steps:
-            listed = ", ".join(steps[:8]) + (" …" if len(steps) > 8 else "")
-            message = f"The run also saved {count_of(len(steps), 'checkpoint')}: step {listed}."
+        saved = checkpoints(folder)
+        if saved:
+            message = f"The run also saved {_listed(saved)}."
             findings.append(info("run_checkpoints", message, "Pick one to see how the run went on its way."))
     return findings
+
+
+def _listed(saved: list[Path]) -> str:
+    """ "3 checkpoints (step 20, 90, 100)", the first few by name."""
+    steps = [path.name.removeprefix("checkpoint-") for path in saved]
+    more = " …" if len(steps) > _MOST_LISTED else ""
+    return f"{count_of(len(steps), 'checkpoint')} (step {', '.join(steps[:_MOST_LISTED])}{more})"
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -63,9 +63,14 @@ def _not_finite(scan: WeightScan) -> list[Finding]:
     bad = [name for name, values in scan.values.items() if values.has_nan or values.has_infinity]
     if not bad:
         return []
-    has_nan = any(scan.values[name].has_nan for name in bad)
-    kind = "NaN (“not a number”)" if has_nan else "infinite numbers"
-    message = f"{len(bad)} of {len(scan.values)} tensors hold {kind}, such as {some_of(bad)}: the training diverged."
+    kinds = [
+        *(["NaN (“not a number”)"] if any(scan.values[name].has_nan for name in bad) else []),
+        *(["infinite numbers"] if any(scan.values[name].has_infinity for name in bad) else []),
+    ]
+    message = (
+        f"{len(bad)} of {len(scan.values)} tensors hold {' or '.join(kinds)}, such as {some_of(bad, 1)}: "
+        "the training diverged."
+    )
     hint = "Pick an earlier checkpoint, or train again with a lower learning rate or in bfloat16."
     return [error("weights_not_finite", message, hint)]
 

@@ -57,7 +57,12 @@ def test_full_weights_saved_as_adapter_weights(bench: Bench) -> None:
 
 def test_the_run_folder_instead_of_a_checkpoint(bench: Bench) -> None:
     run = checkpoints(bench, 90, 100, 20)
-    found(validate_adapter(run), "checkpoint_parent", Severity.ERROR, "3 checkpoints", run / "checkpoint-100")
+    facts = ("3 checkpoints (step 20, 90, 100)", run / "checkpoint-100")
+    found(validate_adapter(run), "checkpoint_parent", Severity.ERROR, *facts)
+    checkpoints(bench, *range(1, 10))
+    found(
+        validate_adapter(run), "checkpoint_parent", Severity.ERROR, "12 checkpoints (step 1, 2, 3, 4, 5, 6, 7, 8 …)"
+    )
 
 
 def test_a_folder_around_the_adapter(bench: Bench) -> None:

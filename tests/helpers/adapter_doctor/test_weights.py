@@ -67,6 +67,11 @@ def test_nan_and_infinity_in_every_number_type(bench: Bench, dtype: str, value: 
     found(bench.check(), "weights_not_finite", Severity.ERROR, "1 of 28 tensors", words, bad)
 
 
+def test_nan_and_infinity_are_both_named(bench: Bench) -> None:
+    bench.edit_weights(lambda name, tensor: tensor * (np.nan if "lora_A" in name else np.inf))
+    found(bench.check(), "weights_not_finite", Severity.ERROR, "28 of 28 tensors", "NaN (“not a number”) or infinite")
+
+
 def test_the_largest_finite_numbers_are_not_infinity(bench: Bench) -> None:
     bench.edit_weights(lambda name, tensor: np.full_like(tensor, -np.finfo(tensor.dtype).max))
     assert bench.check().findings == ()
