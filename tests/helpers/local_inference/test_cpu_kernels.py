@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from engine_requests import request_for, result_of
 from errors import ModelLoadError
@@ -88,6 +88,60 @@ def test_grouped_attention_equals_the_definition(
     found = cpu_attention.grouped(query, key, value, 4, scaling)
     assert found.dtype == dtype and found.shape == expected.shape
     assert torch.allclose(found.float(), expected, atol=tolerance)
+
+
+def seen_by(tokens: int, context: int, window: int | None) -> torch.Tensor:
+    positions = torch.arange(context - tokens, context)[:, None] - torch.arange(context)[None]
+    return ((positions >= 0) & (positions < (window or context)))[None, None]
+
+
+@pytest.mark.parametrize("window", [None, 1, 40])
+@pytest.mark.parametrize(("tokens", "context"), [(1, 90), (56, 56), (56, 300), (7, 1500)])
+@pytest.mark.parametrize("key_heads", [2, 8])
+@pytest.mark.parametrize("scaling", [None, 0.3])
+def test_attention_of_several_masked_tokens_equals_the_definition(
+    tokens: int,
+    context: int,
+    window: int | None,
+    key_heads: int,
+    scaling: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(tokens)
+    query, key, value = (
+        torch.randn(1, count, context, 16, generator=generator).to(torch.bfloat16)
+        for count in (8, key_heads, key_heads)
+    )
+    query, mask = query[:, :, :tokens], seen_by(tokens, context, window)
+    every_key, every_value = (part.float().repeat_interleave(8 // key_heads, dim=1) for part in (key, value))
+    scores = query.float() @ every_key.transpose(2, 3) * (scaling or 16**-0.5)
+    expected = (scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ every_value).transpose(1, 2)
+    found = cpu_attention.masked(query, key, value, mask, scaling)
+    assert found.shape == expected.shape and found.is_contiguous()
+    assert torch.allclose(found.float(), expected, atol=3e-2)
+    # A long context is computed some tokens at a time.
+    monkeypatch.setattr(cpu_attention, "_MOST_SCORES", 8 * context * 5)
+    assert torch.allclose(cpu_attention.masked(query, key, value, mask, scaling).float(), expected, atol=3e-2)
+
+
+@pytest.mark.parametrize("overrides", [{}, {"sliding_window": 24}], ids=["whole", "sliding"])
+def test_a_next_turn_in_bfloat16_differs_from_stock_attention_by_rounding_only(
+    overrides: dict[str, Any], tmp_path: Path
+) -> None:
+    base = build_tiny_base(tmp_path / "base", "mistral" if overrides else "llama", **overrides)
+    ids = torch.arange(4, 104)[None]
+    logits: dict[str, torch.Tensor] = {}
+    for name in ("exact", "stock", "ours"):
+        dtype = torch.float32 if name == "exact" else torch.bfloat16
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        if name == "ours":
+            cpu_attention.install(model)
+        cache = DynamicCache(config=model.config)
+        with torch.inference_mode():
+            model(input_ids=ids[:, :60], past_key_values=cache)
+            logits[name] = model(input_ids=ids[:, 60:], past_key_values=cache).logits.float()
+    ours, stock = (float((logits[name] - logits["exact"]).abs().mean()) for name in ("ours", "stock"))
+    assert ours < 1.2 * stock and ours < 0.04 * float(logits["exact"].std())
 
 
 @pytest.mark.parametrize(
