@@ -1,12 +1,12 @@
 """How a base model's weights are held, in which type it computes, and why. Never a silent fallback."""
 
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from errors import ModelLoadError
 from helpers.base_models import BaseSummary
-from helpers.local_inference.memory_estimate import Room, estimate, in_gigabytes
+from helpers.local_inference.memory_estimate import MemoryNeed, Room, estimate, in_gigabytes
 from helpers.local_inference.requests import Dtype, Quantization
 
 if TYPE_CHECKING:
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 # Below this the whole model is smaller than what a page of browser tabs takes: full precision costs nothing.
 SMALL_MODEL_BYTES = 256 * 2**20
+_HOW = {
+    Quantization.NF4: "nf4 with double quantisation by bitsandbytes.",
+    Quantization.INT4: "fp4, the 4-bit type of bitsandbytes beside nf4, with double quantisation.",
+    Quantization.INT8: "8-bit weights by bitsandbytes.",
+}
 _LABELS = {Quantization.NF4: "4-bit (nf4)", Quantization.INT4: "4-bit (fp4)", Quantization.INT8: "8-bit"}
 
 
@@ -54,7 +59,8 @@ def find_device() -> Device:
     if torch.cuda.is_available():
         return Device("cuda", torch.cuda.is_bf16_supported(including_emulation=False), True)
     if torch.backends.mps.is_available():
-        return Device("mps", True, True)
+        # Metal has had bfloat16 since macOS 14.
+        return Device("mps", torch.backends.mps.is_macos_or_newer(14, 0), True)
     return Device("cpu", _cpu_computes_bfloat16(), False)
 
 
@@ -69,16 +75,18 @@ def choose_weights(
 ) -> WeightsChoice:
     """Decide for ``base`` on ``device``. ``has_bitsandbytes`` None = look whether it is installed.
 
-    AUTO: a base stored quantised keeps its form; a small model stays as it is; on CUDA the others become nf4;
-    elsewhere weights stay as they are where they fit into ``room`` (None = memory plays no part), else 8 bits, else
-    4 bits. What is asked for explicitly is done or refused: raises ModelLoadError with
-    the next step.
+    AUTO: a base stored quantised keeps its form; a small model stays as it is; on CUDA the others become nf4 where
+    bitsandbytes is installed; elsewhere weights stay standard. Where these do not fit into ``room`` (None = memory
+    plays no part), a CPU takes 8 bits, else 4 bits; on a GPU there is nothing smaller, and the reason says so. What
+    is asked for explicitly is done or refused: raises ModelLoadError with the next step.
     """
     available = has_bitsandbytes if has_bitsandbytes is not None else find_bitsandbytes()
     small = 0 < base.size_bytes < SMALL_MODEL_BYTES
     compute, why_dtype = _choose_dtype(device, dtype, small and base.quantization is None)
     if base.quantization is not None:
-        return _keep_own(device, requested, compute, base, available)
+        own = _keep_own(device, requested, compute, base, available)
+        fit = f" {_fit(estimate(base, None, compute, room), room)}" if room is not None else ""
+        return replace(own, reason=f"{own.reason} {why_dtype}{fit}")
     if requested is Quantization.AUTO:
         chosen, why = _automatic(device, small, available)
         if room is not None and not small:
@@ -92,9 +100,9 @@ def choose_weights(
         return WeightsChoice(chosen, "Fast 8-bit", Dtype.BFLOAT16, f"{why} {how}", own_int8=True)
     _require_bitsandbytes(device, _LABELS[chosen], available)
     if chosen is not Quantization.INT8:
-        # Double quantisation with bf16 compute is the QLoRA recipe (Dettmers et al. 2023).
-        compute = compute if dtype is not Dtype.AUTO else (Dtype.BFLOAT16 if device.bfloat16 else compute)
-    return WeightsChoice(chosen, _LABELS[chosen], compute, f"{why} {_how(chosen, compute)}")
+        # Double quantisation with bf16 compute is the QLoRA recipe (Dettmers et al. 2023), at any size.
+        compute, why_dtype = _choose_dtype(device, dtype, small=False)
+    return WeightsChoice(chosen, _LABELS[chosen], compute, f"{why} {_HOW[chosen]} {why_dtype}")
 
 
 def find_bitsandbytes() -> bool:
@@ -120,7 +128,10 @@ def _automatic(device: Device, small: bool, has_bitsandbytes: bool) -> tuple[Qua
     if device.kind != "cuda":
         return Quantization.NONE, f"Standard weights, since there is no CUDA GPU (device: {device.kind})."
     if not has_bitsandbytes:
-        return Quantization.NONE, "Standard weights: 4-bit needs bitsandbytes, which is not installed."
+        return Quantization.NONE, (
+            "Standard weights: 4-bit ones, the default on a CUDA GPU, need bitsandbytes, which is not installed "
+            "(“pip install bitsandbytes”)."
+        )
     return Quantization.NF4, "4-bit weights are the default on a CUDA GPU: a quarter of the memory."
 
 
@@ -144,25 +155,22 @@ def _that_fits(
 ) -> tuple[Quantization, str]:
     """``chosen``, or the first of ``smaller`` that fits into ``room``; the reason with the numbers."""
     need = estimate(base, chosen, compute, room)
+    if room.fits(need) or not smaller:
+        return chosen, f"{why} {_fit(need, room)}"
+    needs = {form: estimate(base, form, compute, room) for form in smaller}
+    form = next((form for form in smaller if room.fits(needs[form])), smaller[-1])
+    tight = "" if room.fits(needs[form]) else " Even that may not fit."
+    return form, (
+        f"Smaller weights, since standard ones need {need} and {in_gigabytes(room.free_bytes)} are free; "
+        f"these need {in_gigabytes(needs[form].total)}.{tight}"
+    )
+
+
+def _fit(need: MemoryNeed, room: Room) -> str:
     free = in_gigabytes(room.free_bytes)
     if room.fits(need):
-        return chosen, f"{why} They need {need}; {free} are free."
-    for form in smaller:
-        smaller_need = estimate(base, form, compute, room)
-        if room.fits(smaller_need) or form is smaller[-1]:
-            tight = "" if room.fits(smaller_need) else " Even that may not fit."
-            return form, (
-                f"Smaller weights, since standard ones need {need} and {free} are free; "
-                f"these need {in_gigabytes(smaller_need.total)}.{tight}"
-            )
-    return chosen, f"{why} They need {need}, and {free} are free: it may not fit."
-
-
-def _how(chosen: Quantization, compute: Dtype) -> str:
-    if chosen is Quantization.INT8:
-        return f"8-bit weights by bitsandbytes, computing in {compute}."
-    kind = "nf4" if chosen is Quantization.NF4 else "fp4, the 4-bit type of bitsandbytes beside nf4,"
-    return f"{kind} with double quantisation by bitsandbytes, computing in {compute}."
+        return f"Needs {need}; {free} are free."
+    return f"Needs {need}, and only {free} are free: it may not fit."
 
 
 def _keep_own(

@@ -1,5 +1,6 @@
 """Loading a base model: what is chosen for it, and what is said when it cannot be loaded."""
 
+import itertools
 import json
 import os
 import shutil
@@ -16,11 +17,13 @@ from errors import ModelLoadError, ModelNotFoundError, PlaygroundError
 from helpers.base_models import BaseSummary
 from helpers.local_inference import Dtype, GenerationRequest, ModelSelection, Quantization
 from helpers.local_inference.engine import Engine
+from helpers.local_inference.memory_estimate import Room
 from helpers.local_inference.quantization_policy import Device, choose_weights, find_bitsandbytes
 from tiny_models import build_tiny_adapter, build_tiny_base
 
 CUDA, OLD_CUDA = Device("cuda", True, True), Device("cuda", False, True)
-CPU, OLD_CPU, MPS = Device("cpu", True, False), Device("cpu", False, False), Device("mps", True, True)
+CPU, OLD_CPU = Device("cpu", True, False), Device("cpu", False, False)
+MPS, OLD_MPS = Device("mps", True, True), Device("mps", False, True)
 LARGE, SMALL = 16 * 2**30, 20 * 2**20
 AUTO = Quantization.AUTO
 
@@ -92,9 +95,63 @@ def test_automatic_choices_fit_the_device_and_give_a_reason(
     assert choice.reason.endswith(".") and choice.label
 
 
-def test_without_bitsandbytes_the_automatic_choice_says_what_it_does_instead() -> None:
-    choice = choose_weights(CUDA, AUTO, Dtype.AUTO, base_of(LARGE), has_bitsandbytes=False)
-    assert choice.quantization is Quantization.NONE and "bitsandbytes" in choice.reason
+@pytest.mark.parametrize("free", [10**12, 10**9])
+def test_without_bitsandbytes_the_automatic_choice_says_what_it_does_instead(free: int) -> None:
+    choice = choose_weights(CUDA, AUTO, Dtype.AUTO, base_of(LARGE), has_bitsandbytes=False, room=Room(free))
+    assert choice.quantization is Quantization.NONE and "pip install bitsandbytes" in choice.reason
+    assert ("may not fit" in choice.reason) is (free == 10**9)
+
+
+DEVICES = {"cpu": CPU, "old cpu": OLD_CPU, "cuda": CUDA, "old cuda": OLD_CUDA, "mps": MPS, "old mps": OLD_MPS}
+
+
+@pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
+@pytest.mark.parametrize("available", [True, False], ids=["with bitsandbytes", "without"])
+@pytest.mark.parametrize("own", [None, "bitsandbytes nf4", "gptq 4-bit"])
+def test_every_choice_is_what_was_asked_for_with_its_reason_or_refused_with_the_next_step(
+    device: Device, available: bool, own: str | None
+) -> None:
+    rooms = [None, Room(10**12), Room(10**9)]
+    for requested, dtype, size, room in itertools.product(Quantization, Dtype, (LARGE, SMALL), rooms):
+        try:
+            choice = choose_weights(
+                device, requested, dtype, base_of(size, own), has_bitsandbytes=available, room=room
+            )
+        except ModelLoadError as error:
+            assert error.message and error.hint
+            assert requested is not AUTO or (own == "bitsandbytes nf4" and (device.kind == "mps" or not available))
+            continue
+        kept = own is not None
+        assert choice.quantization is None if kept else requested in (AUTO, choice.quantization)
+        assert choice.dtype is dtype or (dtype is Dtype.AUTO and choice.dtype is not Dtype.AUTO)
+        assert (
+            f"stored as {own}" in choice.reason
+            if kept
+            else choice.reason.startswith("As chosen.") or requested is AUTO
+        )
+        assert str(choice.dtype) in choice.reason and choice.label
+        if choice.by_bitsandbytes:
+            assert available and device.kind != "mps"
+        if room is not None and requested is AUTO and size == LARGE:
+            assert "free" in choice.reason and ("may not fit" in choice.reason) is (room.free_bytes == 10**9)
+
+
+@pytest.mark.parametrize(
+    ("device", "compute"), [(CUDA, Dtype.BFLOAT16), (OLD_CUDA, Dtype.FLOAT16), (OLD_CPU, Dtype.FLOAT32)]
+)
+def test_4_bit_computes_in_bfloat16_where_the_device_does_it_and_else_says_why_not(
+    device: Device, compute: Dtype
+) -> None:
+    for size in (LARGE, SMALL):
+        choice = choose_weights(device, Quantization.NF4, Dtype.AUTO, base_of(size), has_bitsandbytes=True)
+        assert choice.dtype is compute and "double quantisation" in choice.reason
+        assert ("no bfloat16" in choice.reason or "no fast bfloat16" in choice.reason) is (device is not CUDA)
+
+
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="this machine has no Apple GPU")
+def test_apples_gpu_answers_with_an_adapter(base: Path, adapter: Path, engine: Engine) -> None:
+    alone, adapted = (result_of(engine.stream(request_for(base, path))) for path in (None, adapter))
+    assert alone.model.device == adapted.model.device == "mps" and alone.token_ids != adapted.token_ids
 
 
 @pytest.mark.parametrize(
