@@ -1,7 +1,7 @@
 """Attention on the CPU in bfloat16, where key/value heads serve several query heads.
 
-torch's own kernel is slow there: for one new token at 4,096 tokens of context it takes more than half of the time, and
-for a next turn's tokens keys and values are first repeated for every query head. The same sums as plain matrix
+torch's own kernel is slow there: for one new token at 4,096 tokens of context it takes more than half of the time,
+and for a next turn's tokens keys and values are first repeated for every query head. The same sums as plain matrix
 products over grouped heads need no copies and are three times as fast.
 """
 
