@@ -1,11 +1,14 @@
 """Saved datasets and their rows.
 
-A dataset with a ``row_count`` below zero is one that is being written or removed: it is not listed, and its
-``created_at`` is the last sign of life of the program that works on it.
+A dataset with a ``row_count`` below zero is one that is being written or removed: it is not listed, its
+``created_at`` is the last sign of life of the program that works on it, and its name says which program that is.
 """
 
 import datetime as dt
+import os
 import random
+import re
+import socket
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,11 +20,12 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
 from db.models import Dataset, DatasetRow, TrainingRun, utc_now
-from errors import NotFoundError
+from errors import NotFoundError, SettingsError
 
 _ROWS_PER_STATEMENT = 1000
 _UNFINISHED = -1
 _ABANDONED_AFTER = dt.timedelta(minutes=10)
+_HIDDEN_NAME = re.compile(r"\(unfinished (\d+) [0-9a-f]+ (.*)\)")
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,17 @@ def begin(session: Session, *, source: str, format: str) -> int:
 
 
 def append_rows(session: Session, dataset_id: int, position: int, rows: Sequence[NewRow]) -> None:
-    """Adds rows from this position on to a dataset that was begun. Raises NotFoundError where it is gone."""
+    """Adds rows from this position on to a dataset that was begun; none at all are only a sign of life.
+
+    Raises NotFoundError where it is gone.
+    """
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
         raise _no_such_dataset(f"number {dataset_id}")
     dataset.created_at = utc_now()
     session.flush()
-    _insert(session, dataset_id, position, rows)
+    if rows:
+        _insert(session, dataset_id, position, rows)
 
 
 def finish(session: Session, dataset_id: int, *, name: str, row_count: int) -> Dataset:
@@ -98,9 +106,15 @@ def delete_some(session: Session, dataset_id: int, at_most: int) -> bool:
 
 
 def abandoned_ids(session: Session) -> Sequence[int]:
-    """Datasets that a program left half written or half removed: without a sign of life for ten minutes."""
+    """Datasets that a program left half written or half removed.
+
+    It has ended, as far as this machine can tell, or has given no sign of life for ten minutes.
+    """
+    unfinished = session.execute(
+        select(Dataset.id, Dataset.name, Dataset.created_at).where(Dataset.row_count < 0)
+    ).all()
     limit = utc_now() - _ABANDONED_AFTER
-    return session.scalars(select(Dataset.id).where(Dataset.row_count < 0, Dataset.created_at < limit)).all()
+    return [dataset_id for dataset_id, name, alive_at in unfinished if alive_at < limit or _worker_has_ended(name)]
 
 
 def list_all(session: Session) -> Sequence[Dataset]:
@@ -170,10 +184,14 @@ def rows_page(session: Session, dataset_id: int, offset: int, limit: int) -> Seq
 
 
 def rename(session: Session, dataset_id: int, name: str) -> Dataset:
-    """Gives a dataset another name; one that is taken becomes “name (2)”. Raises NotFoundError."""
+    """Gives a dataset another name. Raises SettingsError for one that is empty or taken, and NotFoundError."""
     dataset = find_or_raise(session, dataset_id)
-    if name.strip() != dataset.name:
-        dataset.name = _free_name(session, name)
+    wanted = name.strip()
+    if not wanted:
+        raise SettingsError("The dataset has no name.", "Type a name for it.")
+    if session.scalar(select(Dataset.id).where(Dataset.name == wanted, Dataset.id != dataset_id)) is not None:
+        raise SettingsError(f"Another dataset is called “{wanted}”.", "Choose another name.")
+    dataset.name = wanted
     session.flush()
     return dataset
 
@@ -216,7 +234,15 @@ def _newest_first(query: Select[Dataset]) -> Select[Dataset]:
 
 
 def _hidden_name() -> str:
-    return f"(unfinished {uuid.uuid4().hex})"
+    return f"(unfinished {os.getpid()} {uuid.uuid4().hex} {socket.gethostname()})"
+
+
+def _worker_has_ended(hidden_name: str) -> bool:
+    # Only now: an unfinished dataset is rare, and the app's start should not wait for this.
+    import psutil
+
+    found = _HIDDEN_NAME.fullmatch(hidden_name)
+    return found is not None and found[2] == socket.gethostname() and not psutil.pid_exists(int(found[1]))
 
 
 def _free_name(session: Session, name: str) -> str:

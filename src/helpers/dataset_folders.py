@@ -7,6 +7,7 @@ from typing import Any
 
 from errors import ImportFormatError
 from helpers.dataset_files import SUFFIXES, ReadPosition, Records, read_records
+from helpers.dataset_hub import choose_split
 
 _MARKS_OF_SAVED = ("state.json", "dataset_dict.json")
 
@@ -14,13 +15,16 @@ _MARKS_OF_SAVED = ("state.json", "dataset_dict.json")
 def read_source(source: Path, position: ReadPosition, split: str | None = None) -> Records:
     """The records of a file or folder in order.
 
-    ``split`` names the part of a saved folder that has several; None takes “train”, else the first. Raises the errors
-    of :func:`read_records`.
+    ``split`` names the part of a saved folder that has several; None takes “train” or the only one. Raises the errors
+    of :func:`read_records`, and ImportFormatError for a split that is not there.
     """
+    if any((source / mark).is_file() for mark in _MARKS_OF_SAVED):
+        yield from _read_saved(source, position, split)
+        return
+    if split is not None and source.exists():
+        raise ImportFormatError(f"{source} has no splits.", "Leave the split out.")
     if not source.is_dir():
         yield from read_records(source, position)
-    elif any((source / mark).is_file() for mark in _MARKS_OF_SAVED):
-        yield from _read_saved(source, position, split)
     else:
         yield from _read_files(source, position)
 
@@ -57,11 +61,10 @@ def _read_saved(folder: Path, position: ReadPosition, split: str | None) -> Iter
             f"{folder} is not a readable dataset folder.", "Save or download it again."
         ) from error
     if isinstance(saved, datasets.DatasetDict):
-        chosen = split or ("train" if "train" in saved else next(iter(saved), ""))
-        if chosen not in saved:
-            raise ImportFormatError(f"{folder} has no split “{chosen}”.", f"It has: {', '.join(saved)}.")
-        saved = saved[chosen]
-    position.total = max(saved.num_rows, 1)
-    for number, record in enumerate(saved):
-        position.measure = partial(int, number + 1)
+        saved = saved[choose_split(str(folder), list(saved), split)]
+    elif split is not None:
+        raise ImportFormatError(f"{folder} has no splits.", "Leave the split out.")
+    position.total, rows = saved.data.nbytes, max(saved.num_rows, 1)
+    for number, record in enumerate(saved, 1):
+        position.measure = partial(int, position.total * number // rows)
         yield record

@@ -1,24 +1,27 @@
-"""Saves a file of examples as a dataset: recognises how it is written, and says which rows cannot be used and why."""
+"""Saves examples as a dataset: recognises how they are written, and says which rows cannot be used and why."""
 
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from db import datasets
 from db.database import Database
 from db.datasets import NewRow
 from db.models import Dataset
-from errors import ImportFormatError, SettingsError
-from helpers.dataset_files import ReadPosition, Records, UnreadableRecord
-from helpers.dataset_folders import read_source
-from helpers.dataset_formats import ColumnMapping, DatasetFormat, UnusableRow, recognise_format, to_row
+from errors import SettingsError
+from helpers.dataset_formats import ColumnMapping, DatasetFormat
+from helpers.dataset_reading import RowReader
+from helpers.dataset_source import DatasetSource
 
-_RECORDS_TO_RECOGNISE = 100
 _ROWS_SHOWN = 5
 _RECORDS_PREVIEWED = 1000
 _ROWS_PER_TRANSACTION = 2000
+_SECONDS_BETWEEN_LOOKS = 0.2
+# Other programs take an import without a sign of life for ten minutes for one that was killed.
+_SECONDS_BETWEEN_SIGNS = 60.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class ImportResult:
 
 @dataclass(frozen=True)
 class ImportProgress:
-    """How far an import is: rows saved, and bytes read of the file's size."""
+    """How far an import is: rows saved, and bytes read of the source's size; ``bytes_total`` 0 = it is not known."""
 
     rows: int
     bytes_read: int
@@ -60,25 +63,27 @@ class ImportCancelled(Exception):
 
 
 def preview(
-    source: str | Path, *, mapping: ColumnMapping | None = None, most_rows: int | None = _RECORDS_PREVIEWED
+    source: str | Path,
+    *,
+    mapping: ColumnMapping | None = None,
+    most_rows: int | None = _RECORDS_PREVIEWED,
+    split: str | None = None,
+    hub_token: str | None = None,
 ) -> DatasetPreview:
-    """Reads the first ``most_rows`` records (None = all of them) without saving anything.
+    """Reads the first ``most_rows`` records (None = all of them) without saving anything; of the hub at most 1,000.
 
-    Columns of no known format give a preview without a format and without rows, for the user to map them. Raises
-    NotFoundError for a missing file; ImportFormatError where it cannot be read.
+    ``source``: a file, a folder, or a hub dataset as in :func:`import_dataset`. Columns of no known format give a
+    preview without a format and without rows, for the user to map them. Raises NotFoundError for what is missing or
+    out of reach; ImportFormatError where it cannot be read.
     """
-    file = _SourceFile(Path(source), mapping)
-    if file.format is None:
-        if not file.columns:
-            raise _nothing_usable(file.path, file.reasons())
-        return DatasetPreview(None, file.columns, (), 0, {}, exact=False)
-    first: list[NewRow] = []
-    usable = 0
-    for row in file.rows(most_rows):
-        usable += 1
-        if len(first) < _ROWS_SHOWN:
-            first.append(row)
-    return DatasetPreview(file.format, file.columns, tuple(first), usable, dict(file.skipped), exact=file.at_end)
+    found = DatasetSource(source, mapping, split, hub_token)
+    if found.format is None:
+        if not found.columns:
+            raise found.unknown_format()
+        return DatasetPreview(None, found.columns, (), 0, {}, exact=False)
+    if found.is_remote and most_rows is not None:
+        most_rows = min(most_rows, _RECORDS_PREVIEWED)
+    return _preview_of(found, most_rows)
 
 
 def recognise(path: Path, *, mapping: ColumnMapping | None = None) -> DatasetPreview:
@@ -87,11 +92,12 @@ def recognise(path: Path, *, mapping: ColumnMapping | None = None) -> DatasetPre
     Raises NotFoundError for a missing file; ImportFormatError where it cannot be read, its columns are of no known
     format, or none of its rows can be used.
     """
-    found = preview(path, mapping=mapping, most_rows=None)
-    if found.format is None:
-        raise _unknown_format(path, found.columns)
+    source = DatasetSource(path, mapping)
+    if source.format is None:
+        raise source.unknown_format()
+    found = _preview_of(source, None)
     if not found.usable:
-        raise _nothing_usable(path, Counter(found.skipped))
+        raise source.nothing_usable()
     return found
 
 
@@ -103,31 +109,40 @@ def import_dataset(
     mapping: ColumnMapping | None = None,
     on_progress: Callable[[ImportProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    split: str | None = None,
+    hub_token: str | None = None,
 ) -> ImportResult:
-    """Saves the usable rows of the file as a dataset: all of them or, on an error, nothing.
+    """Saves the usable rows of the source as a dataset: all of them or, on an error, nothing.
+
+    ``source``: a file, a folder, or “owner/name” or “owner/name:configuration” of the Hugging Face hub, where no such
+    path exists. ``split`` None takes “train” or the only one. ``hub_token`` is used for this import only; None = the
+    login of this machine.
 
     Other programs can write in between: each 2,000 rows are a transaction of their own, and the dataset is listed
-    when it is complete. ``name`` None takes the file's; one that is taken becomes “name (2)”. Raises the errors of
-    :func:`recognise`, ImportCancelled where ``should_stop`` said so, and StorageError.
+    when it is complete. ``name`` None takes the source's; one that is taken becomes “name (2)”. Both callbacks are
+    called several times a second, also while the source does not answer. Raises NotFoundError for what is missing or
+    out of reach; ImportFormatError where it cannot be read, is of no known format or has no usable row;
+    ImportCancelled where ``should_stop`` said so; and StorageError.
     """
-    file = _SourceFile(Path(source), mapping)
-    if file.format is None:
-        raise _unknown_format(file.path, file.columns) if file.columns else _nothing_usable(file.path, file.reasons())
+    found = DatasetSource(source, mapping, split, hub_token)
+    if found.format is None:
+        raise found.unknown_format()
     remove_abandoned(database)
     with database.session_scope() as session:
-        dataset_id = datasets.begin(session, source=str(file.path.resolve()), format=file.format.value)
+        dataset_id = datasets.begin(session, source=found.recorded, format=found.format.value)
     done = False
     try:
-        count = _save_rows(database, dataset_id, file, on_progress, should_stop)
+        count = _save_rows(database, dataset_id, found, on_progress, should_stop)
         if not count:
-            raise _nothing_usable(file.path, file.skipped)
+            raise found.nothing_usable()
         with database.session_scope() as session:
-            dataset = datasets.finish(session, dataset_id, name=name or file.path.stem, row_count=count)
+            wanted = (name or "").strip() or found.name
+            dataset = datasets.finish(session, dataset_id, name=wanted, row_count=count)
         done = True
     finally:
         if not done:
             _delete_in_chunks(database, dataset_id)
-    return ImportResult(dataset, count, dict(file.skipped))
+    return ImportResult(dataset, count, dict(found.skipped))
 
 
 def mapping_of(prompt: str | None, response: str | None, system: str | None) -> ColumnMapping | None:
@@ -151,108 +166,58 @@ def remove_dataset(database: Database, dataset_id: int) -> None:
     _delete_in_chunks(database, dataset_id)
 
 
-def remove_abandoned(database: Database) -> None:
-    """Deletes what imports and removals of ended programs left half done. Raises StorageError."""
+def remove_abandoned(database: Database, most_seconds: float | None = None) -> None:
+    """Deletes what imports and removals of ended programs left half done.
+
+    Stops after ``most_seconds`` (None = when all is deleted); the next call goes on. Raises StorageError.
+    """
+    until = None if most_seconds is None else time.monotonic() + most_seconds
     with database.read_scope() as session:
         abandoned = datasets.abandoned_ids(session)
     for dataset_id in abandoned:
-        _delete_in_chunks(database, dataset_id)
+        _delete_in_chunks(database, dataset_id, until)
+
+
+def _preview_of(source: DatasetSource, most_records: int | None) -> DatasetPreview:
+    rows = source.rows(most_records)
+    first = tuple(islice(rows, _ROWS_SHOWN))
+    usable = len(first) + sum(1 for _ in rows)
+    return DatasetPreview(source.format, source.columns, first, usable, dict(source.skipped), exact=source.at_end)
 
 
 def _save_rows(
     database: Database,
     dataset_id: int,
-    file: "_SourceFile",
+    source: DatasetSource,
     on_progress: Callable[[ImportProgress], None] | None,
     should_stop: Callable[[], bool] | None,
 ) -> int:
-    count = 0
-    rows = file.rows()
-    while chunk := list(islice(rows, _ROWS_PER_TRANSACTION)):
-        if should_stop is not None and should_stop():
-            raise ImportCancelled
-        with database.session_scope() as session:
-            datasets.append_rows(session, dataset_id, count, chunk)
-        count += len(chunk)
-        if on_progress is not None:
-            on_progress(ImportProgress(count, file.position.bytes_read(), file.position.total))
+    count, last_sign = 0, time.monotonic()
+    with _reading(source) as reader:
+        while (rows := reader.take(_SECONDS_BETWEEN_LOOKS)) != []:
+            if should_stop is not None and should_stop():
+                raise ImportCancelled
+            if rows is not None or time.monotonic() - last_sign > _SECONDS_BETWEEN_SIGNS:
+                with database.session_scope() as session:
+                    datasets.append_rows(session, dataset_id, count, rows or ())
+                count, last_sign = count + len(rows or ()), time.monotonic()
+            if on_progress is not None:
+                on_progress(ImportProgress(count, source.position.bytes_read(), source.position.total))
     return count
 
 
-def _delete_in_chunks(database: Database, dataset_id: int) -> None:
+@contextmanager
+def _reading(source: DatasetSource) -> Iterator[RowReader]:
+    reader = RowReader(source.rows(), _ROWS_PER_TRANSACTION)
+    try:
+        yield reader
+    finally:
+        source.give_up()
+        reader.close()
+
+
+def _delete_in_chunks(database: Database, dataset_id: int, until: float | None = None) -> None:
     remains = True
-    while remains:
+    while remains and (until is None or time.monotonic() < until):
         with database.session_scope() as session:
             remains = datasets.delete_some(session, dataset_id, _ROWS_PER_TRANSACTION)
-
-
-@dataclass
-class _SourceFile:
-    """A file whose format is known from its first records. ``skipped`` fills while the rows are read."""
-
-    path: Path
-    mapping: ColumnMapping | None
-    skipped: Counter[str] = field(default_factory=Counter)
-    at_end: bool = False
-
-    def __post_init__(self) -> None:
-        self.position = ReadPosition(self.path.stat().st_size if self.path.is_file() else 0)
-        self._records = read_source(self.path, self.position)
-        self._beginning = list(islice(self._records, _RECORDS_TO_RECOGNISE))
-        readable = [record for record in self._beginning if not isinstance(record, UnreadableRecord)]
-        self.columns = tuple(dict.fromkeys(column for record in readable for column in record))
-        self.format = recognise_format(self.columns)
-        if self.mapping is not None:
-            self.format = DatasetFormat.MAPPED
-            _require_columns(self.path, self.mapping, self.columns)
-
-    def reasons(self) -> Counter[str]:
-        """Why the first records cannot be read."""
-        return Counter(str(record) for record in self._beginning if isinstance(record, UnreadableRecord))
-
-    def rows(self, most_records: int | None = None) -> Iterator[NewRow]:
-        """The usable rows among so many records; None = all."""
-        records: Records = chain(self._beginning, self._records)
-        for record in islice(records, most_records):
-            if isinstance(record, UnreadableRecord):
-                self.skipped[record] += 1
-                continue
-            try:
-                row = to_row(self.format or DatasetFormat.MAPPED, record, self.mapping)
-            except UnusableRow as reason:
-                self.skipped[str(reason)] += 1
-                continue
-            yield row
-        self.at_end = most_records is None or (
-            len(self._beginning) <= most_records and next(self._records, None) is None
-        )
-
-
-def _require_columns(path: Path, mapping: ColumnMapping, columns: tuple[str, ...]) -> None:
-    present = {column.strip().casefold() for column in columns}
-    for wanted in (mapping.prompt, mapping.response, mapping.system):
-        if wanted and wanted.strip().casefold() not in present:
-            raise ImportFormatError(
-                f"{path.name} has no column “{wanted}”.", f"Choose one of its columns: {_quoted(columns)}."
-            )
-
-
-def _unknown_format(path: Path, columns: tuple[str, ...]) -> ImportFormatError:
-    known = ", ".join(format.value for format in DatasetFormat if format is not DatasetFormat.MAPPED)
-    return ImportFormatError(
-        f"{path.name} has the columns {_quoted(columns)}, which are no known dataset format.",
-        f"Say which column is the prompt and which the answer, or rename them to one of these: {known}.",
-    )
-
-
-def _quoted(columns: tuple[str, ...], at_most: int = 12) -> str:
-    shown = ", ".join(f"“{column}”" for column in columns[:at_most])
-    return f"{shown} and {len(columns) - at_most} more" if len(columns) > at_most else shown
-
-
-def _nothing_usable(path: Path, reasons: Counter[str]) -> ImportFormatError:
-    most_common = "; ".join(f"{reason} ({count} rows)" for reason, count in reasons.most_common(3))
-    why = f": {most_common}" if most_common else ""
-    return ImportFormatError(
-        f"No row of {path.name} can be used{why}.", "Check that it is the right file, and that its rows have content."
-    )

