@@ -12,8 +12,8 @@ from helpers.adapter_doctor.findings import (
     Finding,
     Severity,
     ValidationReport,
-    short_fingerprint,
 )
+from helpers.adapter_fingerprint import short_fingerprint
 
 __all__ = [
     "AdapterSummary",

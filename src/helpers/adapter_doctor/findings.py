@@ -10,7 +10,6 @@ from typing import Any
 from errors import AdapterError
 from helpers.base_models import BaseSource, BaseSummary
 
-SHORT_FINGERPRINT_LENGTH = 12
 _LONGEST_NAME = 200
 _LONGEST_TEXT = 2000
 # Names come from files of strangers: no command reaches a terminal, no half surrogate pair an encoder, and nothing
@@ -147,11 +146,6 @@ class ValidationReport:
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors first, then warnings, then info; each as found."""
     return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
-
-
-def short_fingerprint(fingerprint: str) -> str:
-    """The first characters of a fingerprint: enough to tell adapters apart on a screen."""
-    return fingerprint[:SHORT_FINGERPRINT_LENGTH]
 
 
 def count_of(number: int, noun: str) -> str:

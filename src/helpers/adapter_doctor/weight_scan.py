@@ -11,6 +11,7 @@ import numpy as np
 
 from errors import AdapterError
 from helpers.adapter_doctor.adapter_folder import CONFIG_NAME, PICKLE_NAME, WEIGHTS_NAME
+from helpers.adapter_fingerprint import fingerprint_of
 from helpers.safetensors_header import Damage, SafetensorsDamagedError, SafetensorsHeader, TensorEntry, read_header
 
 _PIECE_BYTES = 1 << 20
@@ -118,7 +119,7 @@ def adapter_fingerprint(folder: Path) -> str:
     except (OSError, SafetensorsDamagedError) as failure:
         hint = "Check the adapter's folder and validate it again."
         raise AdapterError(f"The adapter in “{folder}” cannot be read: {failure}.", hint) from failure
-    return hashlib.sha256(config + digest.encode()).hexdigest()
+    return fingerprint_of(config, digest)
 
 
 def _file_digest(path: Path) -> str:

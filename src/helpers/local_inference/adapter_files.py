@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pickle
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import AdapterError
+from helpers.adapter_fingerprint import fingerprint_of
 from helpers.safetensors_header import SafetensorsDamagedError, read_header
 
 CONFIG_NAME = "adapter_config.json"
@@ -74,12 +76,11 @@ def read_adapter_folder(path: Path) -> AdapterFolder:
     if not weights.is_file():
         raise AdapterError(f"“{path}” has neither {SAFETENSORS_NAME} nor {PICKLED_NAME}.", _SAVE_AGAIN)
     stamp = weights.stat()
-    content = _content_hash(weights, stamp.st_size, stamp.st_mtime_ns)
     shapes = _shapes(weights)
     rank = config.get("r", config.get("init_r"))
     return AdapterFolder(
         path=path,
-        fingerprint=hashlib.sha256(f"{content}{json.dumps(config, sort_keys=True)}".encode()).hexdigest()[:16],
+        fingerprint=_fingerprint(path / CONFIG_NAME, weights, stamp),
         peft_type=str(config["peft_type"]),
         rank=rank if isinstance(rank, int) else None,
         config=config,
@@ -175,6 +176,15 @@ def _pickled_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
         raise AdapterError(
             f"{PICKLED_NAME} in “{weights.parent}” is damaged or holds more than weights, so it is not opened.",
             "Save the adapter as safetensors.",
+        ) from error
+
+
+def _fingerprint(config: Path, weights: Path, stamp: os.stat_result) -> str:
+    try:
+        return fingerprint_of(config.read_bytes(), _content_hash(weights, stamp.st_size, stamp.st_mtime_ns))
+    except OSError as error:
+        raise AdapterError(
+            f"“{weights.parent}” cannot be read: {error.strerror or error}.", "Check its permissions."
         ) from error
 
 

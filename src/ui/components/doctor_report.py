@@ -2,7 +2,7 @@
 
 import flet as ft
 
-from helpers.adapter_validation import AdapterSummary, Finding, Severity, ValidationReport
+from helpers.adapter_validation import AdapterSummary, Finding, Severity, ValidationReport, short_fingerprint
 from ui import theme
 from ui.background_tasks import safe_component
 from ui.components.cards import fact_row, said
@@ -47,6 +47,8 @@ def _adapter_pairs(adapter: AdapterSummary) -> list[tuple[str, str]]:
     tensors = f" in {adapter.tensor_count} tensors" if adapter.tensor_count else ""
     pairs.append(("Size", f"{readable_bytes(adapter.size_bytes)}{tensors}"))
     pairs.append(("Trained on", adapter.base_model or "not recorded"))
+    if adapter.fingerprint is not None:
+        pairs.append(("Fingerprint", short_fingerprint(adapter.fingerprint)))
     return pairs
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import flet as ft
 
+from helpers.adapter_validation import short_fingerprint
 from helpers.chat_session import Message
 from helpers.local_inference import GenerationResult, GenerationSettings, RenderedPrompt, setting_range
 from ui import theme
@@ -65,7 +66,7 @@ def _pairs(result: GenerationResult) -> list[tuple[str, str]]:
     return [
         ("Base model", model.base_model),
         ("Adapter", model.adapter_path or "none, the base alone"),
-        ("Fingerprint", model.adapter_fingerprint or "-"),
+        ("Fingerprint", short_fingerprint(model.adapter_fingerprint or "-")),
         ("Type and rank", peft_words(model.peft_type, model.rank)),
         *loaded_model_pairs(model),
         ("Settings", _sampled(result.settings)),

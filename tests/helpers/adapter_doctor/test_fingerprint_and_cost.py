@@ -17,6 +17,7 @@ from helpers.adapter_validation import (
     folder_problem,
     short_fingerprint,
 )
+from helpers.local_inference.adapter_files import read_adapter_folder
 
 
 def test_any_changed_weight_changes_the_fingerprint_and_a_copy_does_not(bench: Bench) -> None:
@@ -29,6 +30,18 @@ def test_any_changed_weight_changes_the_fingerprint_and_a_copy_does_not(bench: B
     assert adapter_fingerprint(copy) != before
     bench.edit_config(lora_alpha=32)
     assert adapter_fingerprint(bench.adapter) != before
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "adapter_model.bin"])
+def test_doctor_and_engine_know_an_adapter_by_the_same_fingerprint(name: str, bench: Bench) -> None:
+    import torch
+    from safetensors.torch import load_file as load_tensors
+
+    if name != WEIGHTS:
+        torch.save(load_tensors(bench.adapter / WEIGHTS), bench.adapter / name)
+        (bench.adapter / WEIGHTS).unlink()
+    summary = bench.check().adapter
+    assert summary is not None and summary.fingerprint == read_adapter_folder(bench.adapter).fingerprint
 
 
 def test_a_changed_file_is_read_again_though_it_was_read_before(bench: Bench) -> None:
