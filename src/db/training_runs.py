@@ -60,6 +60,16 @@ class MetricRow:
     recorded_at: dt.datetime = field(default_factory=utc_now)
 
 
+@dataclass(frozen=True)
+class RunFolders:
+    """Where a run's files lie; None = it has no such folder."""
+
+    id: int
+    source: RunSource
+    adapter_path: str | None
+    output_dir: str | None
+
+
 def create(
     session: Session,
     *,
@@ -178,11 +188,11 @@ def find_by_adapter_path(session: Session, adapter_path: str) -> TrainingRun | N
     return session.scalars(found.limit(1)).first()
 
 
-def list_folders(session: Session) -> Sequence[tuple[int, str, RunSource]]:
-    """Each run's number, adapter folder and source, the oldest first; runs without an adapter are left out."""
-    with_adapter = select(TrainingRun.id, TrainingRun.adapter_path, TrainingRun.source)
-    rows = session.execute(with_adapter.where(TrainingRun.adapter_path.is_not(None)).order_by(TrainingRun.id))
-    return [(run_id, adapter_path or "", source) for run_id, adapter_path, source in rows]
+def list_folders(session: Session) -> Sequence[RunFolders]:
+    """Each run's folders, the oldest run first; runs with neither are left out."""
+    columns = select(TrainingRun.id, TrainingRun.source, TrainingRun.adapter_path, TrainingRun.output_dir)
+    with_folders = columns.where(or_(TrainingRun.adapter_path.is_not(None), TrainingRun.output_dir.is_not(None)))
+    return [RunFolders(*row) for row in session.execute(with_folders.order_by(TrainingRun.id))]
 
 
 def set_status(

@@ -64,6 +64,11 @@ class FoundAdapter:
     saved_at: dt.datetime
     checkpoints: tuple[FoundCheckpoint, ...] = ()
 
+    @property
+    def has_final(self) -> bool:
+        """Whether there is a final adapter beside, or without, checkpoints."""
+        return all(checkpoint.path != self.adapter_path for checkpoint in self.checkpoints)
+
 
 @dataclass(frozen=True)
 class ScanResult:

@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import training_runs
 from db.database import Database
-from db.models import RunSource, RunStatus, TrainingRun
+from db.models import Dataset, RunSource, RunStatus, TrainingRun
+from db.training_runs import EventKind
 from helpers.adapter_scan import (
     FoundAdapter,
     FoundCheckpoint,
@@ -17,7 +19,7 @@ from helpers.adapter_scan import (
     examine_adapter_folder,
     scan_for_adapters,
 )
-from helpers.trainer_state import TrainerState, read_trainer_state
+from helpers.training_files import TrainingFiles, read_training_files
 
 __all__ = [
     "FoundAdapter",
@@ -48,16 +50,14 @@ def register_found(database: Database, found: Iterable[FoundAdapter]) -> list[Tr
     """Records what a scan found and returns the runs that are new.
 
     A recorded run gets the checkpoints it lacks. One that came from a scan is brought up to date: its numbers, and
-    the final adapter where there was only a checkpoint before. Raises StorageError.
+    the final adapter where there was only a checkpoint before. A training that was recorded as it ran is known by
+    its output folder. Each run is written whole or not at all. Raises StorageError.
     """
     with database.read_scope() as session:
         recorded = _RecordedFolders(session)
     new = []
     for adapter in found:
-        known = recorded.run_with_adapter(adapter.adapter_path)
-        if known is None:
-            known = recorded.scanned_run_with_any(checkpoint.path for checkpoint in adapter.checkpoints)
-        run, is_new = _record(database, adapter, RunSource.SCANNED, known)
+        run, is_new = _record(database, adapter, RunSource.SCANNED, recorded.run_of(adapter))
         if is_new:
             new.append(run)
     return new
@@ -69,57 +69,73 @@ class _RecordedFolders:
     def __init__(self, session: Session) -> None:
         self._runs: dict[str, int] = {}
         self._scanned: dict[str, int] = {}
-        for run_id, adapter_path, source in training_runs.list_folders(session):
-            real = os.path.realpath(adapter_path)
-            self._runs[real] = run_id
-            if source is RunSource.SCANNED:
-                self._scanned[real] = run_id
+        self._tracked: dict[str, int] = {}
+        for run in training_runs.list_folders(session):
+            if run.adapter_path is not None:
+                real = os.path.realpath(run.adapter_path)
+                self._runs[real] = run.id
+                if run.source is RunSource.SCANNED:
+                    self._scanned[real] = run.id
+            if run.source is RunSource.TRACKED and run.output_dir is not None:
+                self._tracked[os.path.realpath(run.output_dir)] = run.id
 
     def run_with_adapter(self, folder: Path) -> int | None:
         return self._runs.get(str(folder))
 
-    def scanned_run_with_any(self, folders: Iterable[Path]) -> int | None:
-        return next((self._scanned[str(folder)] for folder in folders if str(folder) in self._scanned), None)
+    def run_of(self, found: FoundAdapter) -> int | None:
+        """Also a run that was recorded as it trained, and one that had only a checkpoint when it was scanned."""
+        known = self._runs.get(str(found.adapter_path)) or self._tracked.get(str(found.output_dir))
+        folders = (str(checkpoint.path) for checkpoint in found.checkpoints)
+        return known or next((self._scanned[folder] for folder in folders if folder in self._scanned), None)
 
 
 def _record(
     database: Database, found: FoundAdapter, source: RunSource, known: int | None
 ) -> tuple[TrainingRun, bool]:
     """The run of ``found``, and whether it is new. The files are read before the database is locked."""
-    state = _latest_state(found)
+    files = _files_of(found)
     with database.session_scope() as session:
         run = training_runs.find(session, known) if known is not None else None
         # Another window may have recorded it since.
         run = run or training_runs.find_by_adapter_path(session, str(found.adapter_path))
         is_new = run is None
         if run is None:
-            run = _create(session, found, source, state)
+            run = _create(session, found, source, files)
         elif run.source is RunSource.SCANNED:
             run.adapter_path, run.finished_at = str(found.adapter_path), found.saved_at
+            run.hyperparameters = {**run.hyperparameters, **files.hyperparameters}
+        elif run.source is RunSource.TRACKED and run.status is not RunStatus.RUNNING and found.has_final:
+            run.adapter_path = str(found.adapter_path)
         for checkpoint in found.checkpoints:
             training_runs.add_checkpoint(session, run.id, checkpoint.step, str(checkpoint.path))
         if is_new or run.source is RunSource.SCANNED:
-            numbers = (replace(row, recorded_at=found.saved_at) for row in state.metrics)
+            numbers = (replace(row, recorded_at=found.saved_at) for row in files.metrics)
             training_runs.record_metrics(session, run.id, numbers)
     return run, is_new
 
 
-def _create(session: Session, found: FoundAdapter, source: RunSource, state: TrainerState) -> TrainingRun:
-    return training_runs.create(
+def _create(session: Session, found: FoundAdapter, source: RunSource, files: TrainingFiles) -> TrainingRun:
+    known_dataset = select(Dataset.id).where(Dataset.name.in_(files.datasets)).order_by(Dataset.id)
+    run = training_runs.create(
         session,
         name=found.name,
-        base_model=found.base_model or "",
+        base_model=found.base_model or files.base_model or "",
         status=RunStatus.COMPLETED,
         source=source,
         adapter_path=str(found.adapter_path),
         output_dir=str(found.output_dir),
-        hyperparameters={**found.hyperparameters, **state.hyperparameters},
+        dataset_id=session.scalar(known_dataset.limit(1)) if files.datasets else None,
+        hyperparameters={**files.hyperparameters, **found.hyperparameters},
         finished_at=found.saved_at,
     )
+    words = "Found by a scan" if source is RunSource.SCANNED else "Added"
+    training_runs.record_event(session, run.id, EventKind.ADDED, f"{words}: {found.adapter_path}")
+    for note in files.notes:
+        training_runs.record_event(session, run.id, EventKind.ADDED, f"Left out {note}.")
+    return run
 
 
-def _latest_state(found: FoundAdapter) -> TrainerState:
-    """The training's own record, from the adapter folder or else from the last checkpoint that has a readable one."""
-    folders = [found.adapter_path, *(checkpoint.path for checkpoint in reversed(found.checkpoints))]
-    states = (read_trainer_state(folder) for folder in folders)
-    return next((state for state in states if state is not None), TrainerState())
+def _files_of(found: FoundAdapter) -> TrainingFiles:
+    """What the training left in the adapter's folder, the run's, and in the last checkpoint for its numbers."""
+    folders = [found.adapter_path, found.output_dir, *(saved.path for saved in reversed(found.checkpoints[-3:]))]
+    return read_training_files(folders, found.output_dir)
