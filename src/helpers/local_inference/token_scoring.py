@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from errors import ModelLoadError
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
 from helpers.local_inference.generation_events import LoadedModel, ScoredToken, TokenScores, TopToken
+from helpers.local_inference.model_activation import ActiveModel
+from helpers.local_inference.prompt_rendering import require_room
 from helpers.local_inference.sampling import no_numbers
-
-# As many logits as are in memory at once: 128 rows of a large vocabulary are some tens of megabytes.
-_CHUNK_TOKENS = 128
+from helpers.local_inference.token_generation import chunk_tokens
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ def score_answer(
     ids = torch.tensor([[*prompt_ids, *answer_ids]], device=device)
     first, cache, guesses = len(prompt_ids) - 1, DynamicCache(config=config), list[Guess]()
     last = ids.shape[1] - 1
-    for start in range(0, last, _CHUNK_TOKENS):
+    chunk = chunk_tokens(cache, last)
+    for start in range(0, last, chunk):
         stop()
-        end = min(start + _CHUNK_TOKENS, last)
+        end = min(start + chunk, last)
         kept = max(0, end - max(start, first))
         with torch.inference_mode():
             output = forward(
@@ -52,6 +54,25 @@ def _guesses(logits: Any, targets: Any) -> list[Guess]:
         raise no_numbers()
     best, tops = logprobs.max(dim=-1)
     return [Guess(*values) for values in zip(found.tolist(), tops.tolist(), best.exp().tolist(), strict=True)]
+
+
+def score_active(active: ActiveModel, ids: tuple[int, ...], stop: Callable[[], None]) -> TokenScores:
+    """The scores of ``ids`` as the answer to the prompt of ``active``. Raises PromptTooLongError, ModelError."""
+    prompt, model, loaded = active.prompt.chat.token_ids, active.base.model, active.base
+    require_room(len(prompt) + len(ids) - 1, active.prompt.model.base.context_length)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if not all(0 <= token < rows for token in ids):
+        raise ModelLoadError(
+            f"The answer has tokens that the model does not know; it has {rows:,}.",
+            "Score answers with the model that wrote them.",
+        )
+    config = model.config
+    adapter = base = None
+    if active.description.adapter_path is not None:
+        adapter = score_answer(active.forward, config, prompt, ids, stop)
+    if active.has_plain_base:
+        base = score_answer(loaded.adapters.activate(None), config, prompt, ids, stop)
+    return token_scores(active.prompt.model.chat.tokenizer, ids, adapter, base, active.description)
 
 
 def token_scores(
