@@ -39,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 runs = typer.Typer(help="List, add and show training runs.", no_args_is_help=True)
-datasets = typer.Typer(help="List and add datasets.", no_args_is_help=True)
+datasets = typer.Typer(help="List, add, rename and remove datasets.", no_args_is_help=True)
 app.add_typer(runs, name="runs")
 app.add_typer(datasets, name="datasets")
 
@@ -162,21 +162,49 @@ def list_datasets(workspace: "Workspace", as_json: bool) -> None:
 @datasets.command("add")
 @in_workspace
 def add_dataset(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, JSONL, CSV, Parquet, or a folder of them.")],
+    source: Annotated[
+        str, typer.Argument(help="A JSON, JSONL, CSV or Parquet file, a folder, or owner/name on Hugging Face.")
+    ],
     workspace: "Workspace",
     as_json: bool,
     name: Name = None,
     prompt_column: Annotated[str | None, typer.Option(help="The column with the prompt.")] = None,
     response_column: Annotated[str | None, typer.Option(help="The column with the answer.")] = None,
     system_column: Annotated[str | None, typer.Option(help="The column with the system prompt.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which split, where there are several. Default: train.")] = None,
+    hf_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="A Hugging Face access token, used once. Better: set HF_TOKEN.")
+    ] = None,
 ) -> None:
-    """Add a file or folder of examples as a dataset."""
-    from helpers.dataset_import import import_dataset, mapping_of
+    """Add a file, a folder or a Hugging Face dataset."""
+    from helpers import command_datasets
 
-    mapping = mapping_of(prompt_column, response_column, system_column)
-    imported = import_dataset(workspace.database, file, name, mapping=mapping)
+    columns = (prompt_column, response_column, system_column)
+    try:
+        imported = command_datasets.add_dataset(
+            workspace.database, source, name, columns, split=split, hub_token=hf_key
+        )
+    except KeyboardInterrupt:
+        output.note("Stopped; nothing of the dataset is kept.")
+        raise typer.Exit(INTERRUPTED) from None
     output.note_skipped(imported.skipped.items())
     output.print_datasets([imported.dataset], as_json=as_json)
+
+
+@datasets.command("rename")
+@in_workspace
+def rename_dataset(
+    dataset: Annotated[str, typer.Argument(help="Its name or number.")],
+    name: Annotated[str, typer.Argument(help="The new name.")],
+    workspace: "Workspace",
+    as_json: bool,
+) -> None:
+    """Give a dataset another name."""
+    from db import datasets as saved
+
+    with workspace.database.session_scope() as session:
+        renamed = saved.rename(session, saved.find_by_name_or_id_or_raise(session, dataset).id, name)
+    output.print_datasets([renamed], as_json=as_json)
 
 
 @datasets.command("remove")
