@@ -1,6 +1,7 @@
 """A base model from its folder into memory: quantised or not, whole or not at all."""
 
 import gc
+import inspect
 import logging
 import pickle
 from collections.abc import Iterable, Iterator
@@ -51,6 +52,7 @@ def load_base_model(
     with _load_errors_in_words(folder), _reported_progress(report, size_bytes):
         model, info = AutoModelForCausalLM.from_pretrained(folder, **options)  # type: ignore[misc]
         _require_every_weight(folder, info)
+        _require_keys_and_values(model)
         if vocabulary_rows is not None and vocabulary_rows != model.get_input_embeddings().weight.shape[0]:
             # The adapter brings the new rows, so their first values do not matter.
             model.resize_token_embeddings(vocabulary_rows, mean_resizing=False)
@@ -82,6 +84,15 @@ def choose_kernel(model: Any, choice: WeightsChoice, device: Device, *, plain: b
         kernel = cpu_linears.PLAIN if plain else cpu_linears.pack(model)
     cpu_attention.install(model)
     return kernel
+
+
+def _require_keys_and_values(model: Any) -> None:
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise ModelLoadError(
+            f"Models of the type “{model.config.model_type}” keep a state of their own instead of keys and values; "
+            "they cannot be used here yet.",
+            "Pick a base model with attention layers.",
+        )
 
 
 def _require_every_weight(folder: Path, info: dict[str, Any]) -> None:

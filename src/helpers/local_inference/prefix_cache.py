@@ -41,7 +41,7 @@ class TextState:
     def prompt_is_processed(self, logits: "torch.Tensor") -> None:
         """Told between prompt and answer; ``logits`` (1, vocabulary) are those after the prompt."""
         self.logits = logits
-        if _has_plain_layers(self.cache) and not _can_go_back(self.cache):
+        if has_plain_layers(self.cache) and not _can_go_back(self.cache):
             self.prompt_cache = _fork(self.cache)
 
 
@@ -93,7 +93,7 @@ class PrefixCache:
         self, adapter: AdapterForm | None, token_ids: Sequence[int], prompt_tokens: int, state: TextState
     ) -> None:
         """Keep ``state`` for the next prompt; ``token_ids`` are prompt and answer, the latest first to be known."""
-        if not _has_plain_layers(state.cache):
+        if not has_plain_layers(state.cache):
             return
         known = tuple(token_ids[: state.cache.get_seq_length()])
         self._entries = [
@@ -163,10 +163,11 @@ def _can_go_back(cache: Any) -> bool:
     )
 
 
-def _has_plain_layers(cache: Any) -> bool:
+def has_plain_layers(cache: Any) -> bool:
     """True where each layer holds keys and values only.
 
-    Recurrent and compressed states cannot go back to an earlier token, and some change in place.
+    Recurrent and compressed states cannot go back to an earlier token, some change in place, and some models (Jamba,
+    Bamba) go on from them one token at a time only.
     """
     from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 

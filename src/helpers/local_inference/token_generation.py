@@ -3,15 +3,22 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from errors import SettingsError
 from helpers.local_inference import contrastive_search
 from helpers.local_inference.forward_step import ForwardStep
 from helpers.local_inference.generation_events import PromptProcessed
 from helpers.local_inference.generation_settings import GenerationSettings
-from helpers.local_inference.prefix_cache import TextState
+from helpers.local_inference.prefix_cache import TextState, has_plain_layers
 from helpers.local_inference.sampling import Sampler
 
-# As fast as larger chunks, and half a billion weights answer a stop within half a second on one core.
+# As fast as larger chunks; half a billion weights answer a stop within half a second on one core, and the logits of
+# as many tokens over a large vocabulary are some tens of megabytes.
 PREFILL_CHUNK_TOKENS = 128
+
+
+def chunk_tokens(cache: Any, prompt_tokens: int) -> int:
+    """How many tokens of a prompt to compute at once: all of them where the layers are recurrent."""
+    return PREFILL_CHUNK_TOKENS if has_plain_layers(cache) else max(1, prompt_tokens)
 
 
 def generate_tokens(
@@ -28,7 +35,7 @@ def generate_tokens(
 
     ``forward`` is the module that computes: ``base``, or ``base`` with an adapter active on it. ``state`` holds what
     is known of the prompt, and grows. The consumer ends an answer early by not asking for the next token. Raises
-    ModelError for NaN.
+    ModelError for NaN, SettingsError for contrastive search with recurrent layers.
     """
     import torch
 
@@ -36,13 +43,21 @@ def generate_tokens(
     token_ids = torch.empty((1, len(prompt_ids) + max_new_tokens), dtype=torch.long, device=device)
     token_ids[0, : len(prompt_ids)] = torch.tensor(prompt_ids, device=device)
     contrastive = settings.penalty_alpha > 0
+    if contrastive and not has_plain_layers(state.cache):
+        raise SettingsError(
+            "Contrastive search (penalty_alpha) tries several tokens side by side, which the recurrent layers of "
+            "this model do not allow.",
+            "Set penalty_alpha to 0.",
+            "This model cannot do that",
+        )
     step = ForwardStep(forward, base, state.cache, keeps_directions=contrastive)
     sampler = Sampler(settings, device)
 
     length = len(prompt_ids)
     logits = state.logits
-    for start in range(state.tokens, length, PREFILL_CHUNK_TOKENS):
-        end = min(start + PREFILL_CHUNK_TOKENS, length)
+    chunk = chunk_tokens(state.cache, length)
+    for start in range(state.tokens, length, chunk):
+        end = min(start + chunk, length)
         logits = step(token_ids[:, start:end])
         yield PromptProcessed(end, length)
     assert logits is not None
