@@ -88,9 +88,12 @@ def _summary(
     weights = files.weights or files.pickle
     try:
         size = weights.stat().st_size if weights else 0
+    except OSError:
+        size = 0
+    try:
         fingerprint = adapter_fingerprint(files.folder) if weights else None
-    except (OSError, AdapterError):
-        size, fingerprint = 0, None
+    except AdapterError:
+        fingerprint = None
     return AdapterSummary(
         path=files.folder,
         peft_type=config.peft_type,

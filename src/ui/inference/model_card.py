@@ -8,9 +8,9 @@ from helpers.adapter_validation import AdapterSummary, Severity
 from helpers.local_inference import LoadedModel
 from ui import theme
 from ui.background_tasks import guard, safe_component
-from ui.components.cards import card, card_title, fact_chip, fact_row, facts, small_text, text_button
+from ui.components.cards import card, card_title, fact_chip, facts, small_text, text_button
 from ui.components.dialogs import Answer, text_dialog
-from ui.components.doctor_report import DoctorReport, peft_words
+from ui.components.doctor_report import DoctorReport, fact_section, peft_words
 from ui.components.draft_field import DraftField
 from ui.components.picker import picker
 from ui.components.readable import readable_bytes
@@ -155,14 +155,12 @@ def _fact_chips(model: ModelChoiceState, adapter: AdapterSummary, loaded: Loaded
 
 
 def _details(model: ModelChoiceState, loaded: LoadedModel | None) -> ft.Control:
+    parts: list[ft.Control] = [DoctorReport(model.report)] if model.report is not None else []
     if loaded is not None and loaded.adapter_path == model.adapter_path:
-        pairs = loaded_model_pairs(loaded)
-    else:
-        pairs = [("Runs as", "decided and explained here when the model is loaded")]
-    rows: list[ft.Control] = [fact_row(name, value) for name, value in pairs]
-    if model.report is not None:
-        rows.append(DoctorReport(model.report))
-    return ft.Column(rows, spacing=6, tight=True)
+        parts.append(fact_section("As loaded", loaded_model_pairs(loaded)))
+    elif model.phase is ChoicePhase.READY:
+        parts.append(fact_section("As loaded", [("Runs as", "decided and explained here when it is loaded")]))
+    return ft.Column(parts, spacing=theme.SPACE_L, tight=True)
 
 
 def _buttons(model: ModelChoiceState, busy: bool, ask: Answer) -> ft.Control:

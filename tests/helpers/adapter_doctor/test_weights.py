@@ -26,7 +26,10 @@ def test_empty_weights(bench: Bench) -> None:
 def test_truncated_weights(bench: Bench, kept: int) -> None:
     whole = (bench.adapter / WEIGHTS).read_bytes()
     (bench.adapter / WEIGHTS).write_bytes(whole[:kept])
-    found(bench.check(), "weights_truncated", Severity.ERROR, WEIGHTS, f"{len(whole[:kept]):,} bytes")
+    report = bench.check()
+    found(report, "weights_truncated", Severity.ERROR, WEIGHTS, f"{len(whole[:kept]):,} bytes")
+    assert report.adapter is not None
+    assert (report.adapter.size_bytes, report.adapter.fingerprint) == (len(whole[:kept]), None)
 
 
 def test_weights_of_garbage(bench: Bench) -> None:
