@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, UnaryExpression, func, or_, select
+from sqlalchemy import ColumnElement, UnaryExpression, func, literal, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
-from db.models import Checkpoint, RunEvent, RunSource, RunStatus, TrainingMetric, TrainingRun, utc_now
+from db.models import Checkpoint, RunEvent, RunSource, RunStatus, TrainingMetric, TrainingRun, UtcDateTime, utc_now
 from errors import NotFoundError
 
 _METRICS_PER_STATEMENT = 500
@@ -302,6 +302,22 @@ def list_events(session: Session, run_id: int, limit: int = 200) -> Sequence[Run
 def list_running(session: Session) -> Sequence[TrainingRun]:
     """The runs that say they are running."""
     return session.scalars(select(TrainingRun).where(TrainingRun.status == RunStatus.RUNNING)).all()
+
+
+def list_ended_since(session: Session, since: dt.datetime) -> Sequence[TrainingRun]:
+    """The runs that completed or failed at this time or later."""
+    ended = (RunStatus.COMPLETED, RunStatus.FAILED)
+    wanted = select(TrainingRun).where(TrainingRun.status.in_(ended), TrainingRun.finished_at >= since)
+    return session.scalars(wanted).all()
+
+
+def record_base_located(session: Session, base_model: str, folder: str) -> None:
+    """Notes for every run on this base, by its recorded name, where it lies on this machine."""
+    text = f"Located the base model “{base_model}” in {folder}."
+    of_runs = select(
+        TrainingRun.id, literal(EventKind.BASE_LOCATED.value), literal(text), literal(utc_now(), UtcDateTime)
+    ).where(TrainingRun.base_model == base_model)
+    session.execute(insert(RunEvent).from_select(["run_id", "kind", "text", "created_at"], of_runs))
 
 
 def add_checkpoint(session: Session, run_id: int, step: int, path: str) -> Checkpoint:

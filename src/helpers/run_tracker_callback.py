@@ -1,5 +1,6 @@
 """The callback by which ``transformers.Trainer``, and TRL's trainers, record their runs."""
 
+import atexit
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from helpers.run_tracking import TrackedRun, readable_values, words_of
 
+_LEFT = "The training was left before its end."
 _CONFIG_NAME = "adapter_config.json"
 _RECORDED_ARGUMENTS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "seed"),
@@ -22,7 +24,9 @@ class RunTrackerCallback(TrainerCallback):
     """Records a Trainer's run: ``Trainer(..., callbacks=[RunTrackerCallback("my run")])``.
 
     ``name`` None takes the output folder's. ``dataset``: the name of a saved dataset. ``run``: an open
-    ``track_run``, which then names and ends the run. An error that ends the script marks the run failed.
+    ``track_run``, which then names and ends the run. Without one, an error that ends the script marks the run failed
+    with its words. One that the script catches, or that a notebook shows, is not seen here: the run is running until
+    the process ends or this callback sees the next training begin, and is marked failed then.
     """
 
     def __init__(
@@ -46,9 +50,10 @@ class RunTrackerCallback(TrainerCallback):
             return
         model = kwargs.get("model")
         hyperparameters = {**_named(args, _RECORDED_ARGUMENTS), **_lora(model)}
-        if self.run is not None:
+        if self.run is not None and not self._is_own:
             self.run.add_hyperparameters(hyperparameters)
             return
+        self._leave()
         folder = Path(str(args.output_dir)).resolve()
         self.run = TrackedRun(
             self._name or folder.name,
@@ -59,6 +64,7 @@ class RunTrackerCallback(TrainerCallback):
             self._data_dir,
         )
         self._previous_hook, sys.excepthook = sys.excepthook, self._on_uncaught
+        atexit.register(self._leave)
 
     def on_log(
         self,
@@ -90,11 +96,24 @@ class RunTrackerCallback(TrainerCallback):
         """Ends the run. The adapter is the one in the output folder, or else the last checkpoint."""
         if self.run is None or not self._is_own:
             return
-        sys.excepthook = self._previous_hook
+        self._unhook()
         folder = Path(str(args.output_dir))
         saved = folder if (folder / _CONFIG_NAME).is_file() else self._last_checkpoint
         self.run.finish(saved)
         self.run = None
+
+    def _leave(self) -> None:
+        """Ends a run whose training never said that it ended."""
+        if self.run is not None and self._is_own:
+            self.run.fail(_LEFT)
+            self.run = None
+            self._unhook()
+
+    def _unhook(self) -> None:
+        # Another's hook that was set later stays.
+        if sys.excepthook == self._on_uncaught:
+            sys.excepthook = self._previous_hook
+        atexit.unregister(self._leave)
 
     def _on_uncaught(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if self.run is not None:

@@ -3,7 +3,6 @@
 A thread of its own writes once a second. The training never waits for it and never sees its errors.
 """
 
-import datetime as dt
 import logging
 import os
 import queue
@@ -15,13 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import training_runs
 from db.database import Database
-from db.models import Dataset, RunSource, RunStatus, TrainingRun, utc_now
+from db.models import Dataset, RunSource, RunStatus
 from db.training_runs import EventKind, MetricRow
 from errors import NotFoundError, StorageError
 from helpers.app_paths import data_dir as workspace_dir
@@ -30,14 +28,14 @@ from helpers.app_paths import database_path
 if TYPE_CHECKING:
     from helpers.run_tracker_callback import RunTrackerCallback
 
-__all__ = ["RunTrackerCallback", "TrackedRun", "is_stale", "mark_stale_runs", "track_run"]
+__all__ = ["RunTrackerCallback", "TrackedRun", "track_run"]
 
 HEARTBEAT_SECONDS = 10.0
-STALE_AFTER = dt.timedelta(seconds=90)
-DIED = "The training process ended without saying so: it was killed, or the machine was switched off."
 _WRITE_SECONDS = 1.0
 _CLOSE_SECONDS = 15.0
 _BUSY_SECONDS = 1.0
+# Some tens of MiB, and a day of a fast training.
+MOST_WAITING = 200_000
 
 _logger = logging.getLogger(__name__)
 _Write = Callable[[Session, int], object]
@@ -145,6 +143,11 @@ class TrackedRun:
             self.adapter(adapter_path)
         return self._end(RunStatus.COMPLETED, EventKind.FINISHED, "Training finished.", None)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether neither finish nor fail was called."""
+        return not self._ending.is_set()
+
     def fail(self, message: str) -> bool:
         """Ends the run as failed, with the reason. False as in :meth:`finish`."""
         return self._end(RunStatus.FAILED, EventKind.FAILED, f"Training failed: {message}", message)
@@ -161,7 +164,11 @@ class TrackedRun:
         self._ending.set()
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
-            _logger.warning("The end of the run could not be recorded within %.0f seconds.", _CLOSE_SECONDS)
+            _logger.warning(
+                "The end of the run could not be recorded within %.0f seconds; it is tried again for as long as "
+                "this program runs.",
+                _CLOSE_SECONDS,
+            )
         return not self._thread.is_alive()
 
     def _write_until_the_end(self) -> None:
@@ -171,8 +178,7 @@ class TrackedRun:
         try:
             while True:
                 ending = self._ending.is_set()
-                while not self._waiting.empty():
-                    pending.append(self._waiting.get_nowait())
+                pending = self._take(pending)
                 is_due = time.monotonic() - beat >= HEARTBEAT_SECONDS
                 try:
                     database = database or Database.open(self._path, busy_timeout=_BUSY_SECONDS)
@@ -193,11 +199,25 @@ class TrackedRun:
             if database is not None:
                 database.close()
 
+    def _take(self, pending: list[MetricRow | _Write]) -> list[MetricRow | _Write]:
+        """``pending`` and what came since; the oldest numbers give way where the database is away for too long."""
+        while not self._waiting.empty():
+            pending.append(self._waiting.get_nowait())
+        too_many = len(pending) - MOST_WAITING
+        if too_many <= 0:
+            return pending
+        self._say("The training is not recorded for now, and its oldest numbers are given up.")
+        numbers = [place for place, item in enumerate(pending) if isinstance(item, MetricRow)]
+        given_up = set(numbers[:too_many])
+        return [item for place, item in enumerate(pending) if place not in given_up]
+
     def _write(self, database: Database, pending: list[MetricRow | _Write]) -> None:
         """One transaction: all of ``pending``, or nothing of it."""
         with database.session_scope() as session:
             run_id = self.id if self.id is not None else self._create(session)
-            # Also brings back a run that was taken for dead while the machine slept.
+            if training_runs.find_or_raise(session, run_id).status is RunStatus.FAILED:
+                # It was taken for dead, such as while the machine slept.
+                training_runs.record_event(session, run_id, EventKind.STARTED, "The training is alive and goes on.")
             training_runs.set_status(session, run_id, RunStatus.RUNNING)
             training_runs.record_metrics(session, run_id, [item for item in pending if isinstance(item, MetricRow)])
             for item in pending:
@@ -217,36 +237,6 @@ class TrackedRun:
         if words != self._said:
             self._said = words
             _logger.warning(words)
-
-
-def is_stale(run: TrainingRun, now: dt.datetime) -> bool:
-    """Whether a run that says it is running has given no sign of life for 90 s. The demo's is only a picture."""
-    if run.status is not RunStatus.RUNNING or run.source is RunSource.DEMO:
-        return False
-    return run.heartbeat_at is None or now - run.heartbeat_at > STALE_AFTER
-
-
-def mark_stale_runs(database: Database) -> list[int]:
-    """Marks runs failed whose process died, and returns their numbers; to be called before a list is shown.
-
-    On the machine that trains, a process that is gone is noticed at once. Raises StorageError.
-    """
-    with database.read_scope() as session:
-        dead = [run.id for run in training_runs.list_running(session) if is_stale(run, utc_now()) or _is_gone(run)]
-    if not dead:
-        return []
-    with database.session_scope() as session:
-        for run in training_runs.list_running(session):
-            if run.id in dead:
-                training_runs.mark_failed(session, run.id, DIED)
-                training_runs.record_event(session, run.id, EventKind.FAILED, DIED)
-    return dead
-
-
-def _is_gone(run: TrainingRun) -> bool:
-    if run.process_id is None or run.host != socket.gethostname() or run.source is RunSource.DEMO:
-        return False
-    return not psutil.pid_exists(run.process_id)
 
 
 def words_of(error: BaseException) -> str:

@@ -253,3 +253,14 @@ def test_what_happened_to_a_run_is_kept_until_the_run_goes(database: Database) -
         assert len(training_runs.list_events(session, run.id, limit=1)) == 1
         training_runs.delete(session, run.id)
         assert training_runs.list_events(session, run.id) == []
+
+
+def test_a_located_base_is_noted_for_every_run_on_it_and_no_other(database: Database) -> None:
+    with database.session_scope() as session:
+        runs = [training_runs.create(session, name=name, base_model=name[0]) for name in ("a1", "a2", "b1")]
+        training_runs.record_base_located(session, "a", "/models/a")
+    with database.read_scope() as session:
+        events = [training_runs.list_events(session, run.id) for run in runs]
+    assert [len(found) for found in events] == [1, 1, 0]
+    (event,) = events[0]
+    assert event.kind == EventKind.BASE_LOCATED and "/models/a" in event.text and event.created_at.tzinfo is not None

@@ -6,17 +6,21 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from db import training_runs
 from db.database import Database
 from db.models import RunSource, RunStatus, TrainingRun, utc_now
 from db.training_runs import EventKind
+from helpers import run_tracking
 from helpers.app_paths import database_path
-from helpers.run_tracking import STALE_AFTER, is_stale, mark_stale_runs, track_run
+from helpers.run_tracking import track_run
+from helpers.run_upkeep import STALE_AFTER, adopt_saved_adapters, bring_up_to_date, is_stale, mark_stale_runs
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -90,11 +94,15 @@ with track_run("killed", "base", data_dir=sys.argv[1]) as run:
         with Database.open(database_path(tmp_path)) as database:
             assert mark_stale_runs(database) == []
             child.send_signal(signal.SIGKILL)
-            child.wait()
+            # Not waited for: a zombie is dead too.
+            while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+                os.sched_yield()
             assert len(mark_stale_runs(database)) == 1
             with database.read_scope() as session:
                 found = training_runs.find_by_name_or_id_or_raise(session, "killed")
+                newest = training_runs.list_events(session, found.id)[0]
             assert found.status is RunStatus.FAILED and "killed" in (found.error or "")
+            assert (newest.kind, newest.text) == (EventKind.FAILED, found.error)
     finally:
         child.kill()
         child.communicate()
@@ -114,6 +122,132 @@ def test_only_a_tracked_run_without_a_sign_of_life_is_stale(
 ) -> None:
     run = TrainingRun(status=status, source=source, heartbeat_at=utc_now() - STALE_AFTER * ages)
     assert is_stale(run, utc_now()) is stale
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    """Waits for a condition; the test's own time limit ends it."""
+    while not holds():
+        time.sleep(0.01)
+
+
+def test_a_run_that_was_taken_for_dead_comes_back_with_its_next_sign_of_life(tmp_path: Path) -> None:
+    with (
+        Database.open(database_path(tmp_path)) as database,
+        track_run("one", "base", data_dir=tmp_path) as run,
+    ):
+        _until(lambda: run.id is not None)
+        assert run.id is not None
+        with database.session_scope() as session:
+            training_runs.mark_failed(session, run.id, "died")
+        run.log(1, loss=1.0)
+
+        def is_running() -> bool:
+            assert run.id is not None
+            with database.read_scope() as session:
+                return training_runs.find_or_raise(session, run.id).status is RunStatus.RUNNING
+
+        _until(is_running)
+        with database.read_scope() as session:
+            assert training_runs.find_or_raise(session, run.id).error is None
+            assert "goes on" in training_runs.list_events(session, run.id)[0].text
+
+
+def test_a_run_that_is_removed_while_it_trains_stops_no_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        Database.open(database_path(tmp_path)) as database,
+        track_run("one", "base", data_dir=tmp_path) as run,
+    ):
+        _until(lambda: run.id is not None)
+        assert run.id is not None
+        with database.session_scope() as session:
+            training_runs.delete(session, run.id)
+        run.log(1, loss=1.0)
+        _until(lambda: bool(caplog.messages))
+        run.checkpoint(2, tmp_path / "checkpoint-2")
+        run.log(3, loss=1.0)
+    assert "was removed" in caplog.text
+    with Database.open(database_path(tmp_path)) as database, database.read_scope() as session:
+        assert training_runs.count(session) == 0
+
+
+def test_what_waits_for_a_locked_database_is_bounded_and_the_oldest_numbers_give_way(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_tracking, "MOST_WAITING", 100)
+    Database.open(database_path(tmp_path)).close()
+    other = sqlite3.connect(database_path(tmp_path), isolation_level=None)
+    with closing(other), track_run("one", "base", data_dir=tmp_path) as run:
+        other.execute("PRAGMA busy_timeout = 5000")
+        other.execute("BEGIN IMMEDIATE")
+        run.checkpoint(1, tmp_path / "checkpoint-1")
+        for step in range(1000):
+            run.log(step, loss=1.0)
+        _until(lambda: "given up" in caplog.text)
+        other.execute("ROLLBACK")
+    with Database.open(database_path(tmp_path)) as database, database.read_scope() as session:
+        found = training_runs.find_by_name_or_id_or_raise(session, "one")
+        steps = [step for step, _ in training_runs.metric_series(session, found.id, "loss", 2000)]
+        assert found.status is RunStatus.COMPLETED and 50 < len(steps) <= 100 and steps[-1] == 999
+        assert len(training_runs.list_checkpoints(session, found.id)) == 1
+
+
+CALLBACK_ALONE = """
+import sys
+from transformers import TrainerControl, TrainerState, TrainingArguments
+from helpers.run_tracking import RunTrackerCallback
+state, control, folder = TrainerState(), TrainerControl(), sys.argv[1]
+state.is_world_process_zero = True
+def begin(name, callback):
+    arguments = TrainingArguments(output_dir=f"{folder}/{name}", report_to=[], use_cpu=True)
+    callback.on_train_begin(arguments, state, control)
+    return arguments
+own = [RunTrackerCallback(name, data_dir=folder) for name in ("ended", "again", "left")]
+own[0].on_train_end(begin("ended", own[0]), state, control)
+begin("again", own[1])
+# An error was caught, and the same trainer trains again.
+own[1].on_train_end(begin("again", own[1]), state, control)
+begin("left", own[2])
+sys.exit(0)
+"""
+
+
+def test_a_callback_alone_leaves_no_run_running_and_its_later_adapter_is_found(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CALLBACK_ALONE, str(tmp_path)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(SRC)}, check=True, timeout=120)
+    with Database.open(database_path(tmp_path)) as database:
+        with database.read_scope() as session:
+            runs = sorted((run.name, run.status, run.error or "") for run in training_runs.list_recent(session))
+        assert [(name, status) for name, status, _ in runs] == [
+            ("again", RunStatus.COMPLETED),
+            ("again", RunStatus.FAILED),
+            ("ended", RunStatus.COMPLETED),
+            ("left", RunStatus.FAILED),
+        ]
+        assert all("left before its end" in error for _, status, error in runs if status is RunStatus.FAILED)
+        assert adopt_saved_adapters(database) == []
+        # trainer.save_model() comes after the end of the training.
+        (tmp_path / "ended").mkdir(exist_ok=True)
+        (tmp_path / "ended" / "adapter_config.json").write_text("{}")
+        bring_up_to_date(database)
+        bring_up_to_date(database)
+        with database.read_scope() as session:
+            ended = training_runs.find_by_name_or_id_or_raise(session, "ended")
+            assert ended.adapter_path == str(tmp_path / "ended")
+            kinds = [event.kind for event in training_runs.list_events(session, ended.id)]
+            assert kinds.count(EventKind.ADAPTER) == 1
+
+
+def test_an_adapter_that_lay_there_before_the_training_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "adapter_config.json").write_text("{}")
+    os.utime(output / "adapter_config.json", (1, 1))
+    with track_run("one", "base", output_dir=output, data_dir=tmp_path):
+        pass
+    with Database.open(database_path(tmp_path)) as database:
+        assert adopt_saved_adapters(database) == []
 
 
 def test_importing_costs_no_model_library() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import flet as ft
 
-from db import settings
+from db import settings, training_runs
 from db.database import Database
 from errors import NotFoundError
 from helpers.adapter_validation import Finding, ValidationReport, validate_adapter
@@ -250,6 +250,7 @@ class ModelChoiceState:
         with self.database.session_scope() as session:
             locations = {**base_model_locations(session), base_model: folder}
             settings.set(session, BASE_MODEL_LOCATIONS_KEY, locations)
+            training_runs.record_base_located(session, base_model, folder)
         return locations
 
 

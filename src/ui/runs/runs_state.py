@@ -15,7 +15,7 @@ from helpers.finefoundry_import import import_finefoundry
 from helpers.run_import import add_adapter_folder
 from helpers.run_overview import PAGE_SIZE, RunRow, read_page
 from helpers.run_removal import delete_run_files, removable_folder
-from helpers.run_tracking import mark_stale_runs
+from helpers.run_upkeep import bring_up_to_date
 from ui.background_tasks import Debounced, Notify, run_blocking
 from ui.runs.run_details_state import RunDetailsState
 
@@ -63,7 +63,7 @@ class RunsState:
 
     async def refresh(self) -> None:
         """Read the page and the open run again, and mark trainings whose process died. Raises StorageError."""
-        await run_blocking(mark_stale_runs, self.database)
+        await run_blocking(bring_up_to_date, self.database)
         await self._read()
         if self.chosen is not None and not await self.details.open(self.chosen):
             self.close()
