@@ -101,7 +101,9 @@ def open_app(
 def list_runs(workspace: "Workspace", as_json: bool) -> None:
     """List the training runs, newest first."""
     from db import training_runs
+    from helpers.run_upkeep import bring_up_to_date
 
+    bring_up_to_date(workspace.database)
     with workspace.database.read_scope() as session:
         output.print_runs(training_runs.list_recent(session, limit=NO_LIMIT), as_json=as_json)
 
@@ -142,7 +144,9 @@ def show_run(
 ) -> None:
     """Show one run with its settings, checkpoints and numbers."""
     from db import training_runs
+    from helpers.run_upkeep import bring_up_to_date
 
+    bring_up_to_date(workspace.database)
     with workspace.database.read_scope() as session:
         found = training_runs.find_by_name_or_id_or_raise(session, run)
         checkpoints = training_runs.list_checkpoints(session, found.id)
