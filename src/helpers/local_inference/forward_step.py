@@ -10,20 +10,26 @@ if TYPE_CHECKING:
 class ForwardStep:
     """Computes logits for the next tokens of one text.
 
-    ``cache`` holds what was computed for the tokens so far. With ``keeps_directions`` the last hidden state of every
-    token, scaled to length 1, is collected in ``directions`` (1, tokens, width) in float32.
+    ``cache`` holds what was computed for the first ``known_tokens``. With ``keeps_directions`` the last hidden state
+    of every token, scaled to length 1, is collected in ``directions`` (1, tokens, width) in float32.
     """
 
-    def __init__(self, forward: Any, base: Any, cache: Any, *, keeps_directions: bool = False) -> None:
+    def __init__(
+        self, forward: Any, base: Any, cache: Any, known_tokens: int = 0, *, keeps_directions: bool = False
+    ) -> None:
         self.cache = cache
         self.directions: torch.Tensor | Any = None
         self._forward = forward
         self._keeps_directions = keeps_directions
+        self._length = known_tokens
         self._tried: torch.Tensor | None = None
         self._options: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
         if keeps_directions:
             self._options["output_hidden_states"] = True
-        if "logits_to_keep" in inspect.signature(base.forward).parameters:
+        parameters = inspect.signature(base.forward).parameters
+        # Some models (Bamba) count positions wrongly from their cache; generate() says them too.
+        self._says_positions = "position_ids" in parameters
+        if "logits_to_keep" in parameters:
             # Without it the vocabulary projection runs for every prompt token.
             self._options["logits_to_keep"] = 1
 
@@ -60,9 +66,15 @@ class ForwardStep:
     def _compute(self, token_ids: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor | None]":
         import torch
 
+        rows, tokens = token_ids.shape
+        options = self._options
+        if self._says_positions:
+            positions = torch.arange(self._length, self._length + tokens, device=token_ids.device)
+            options = {**options, "position_ids": positions.expand(rows, -1)}
+        self._length += tokens
         # Entered and left at each step: a generator that is suspended inside would switch it on for its consumer.
         with torch.inference_mode():
-            output = self._forward(input_ids=token_ids, **self._options)
+            output = self._forward(input_ids=token_ids, **options)
             logits = output.logits[:, -1].to(copy=True, dtype=torch.float32)
             if not self._keeps_directions:
                 return logits, None

@@ -50,7 +50,7 @@ def generate_tokens(
             "Set penalty_alpha to 0.",
             "This model cannot do that",
         )
-    step = ForwardStep(forward, base, state.cache, keeps_directions=contrastive)
+    step = ForwardStep(forward, base, state.cache, state.tokens, keeps_directions=contrastive)
     sampler = Sampler(settings, device)
 
     length = len(prompt_ids)

@@ -1,6 +1,7 @@
 """The engine's answers are those of plain transformers and PEFT, token by token."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine_requests import request_for, result_of
-from helpers.local_inference import FinishReason, GenerationRequest, GenerationSettings
+from errors import ModelLoadError, SettingsError
+from helpers.local_inference import ChatMessage, FinishReason, GenerationRequest, GenerationSettings
 from helpers.local_inference.engine import Engine
 from tiny_models import FAMILIES, build_tiny_adapter, build_tiny_base
 
@@ -91,6 +93,58 @@ def test_a_sliding_window_is_honoured_over_several_chunks(tmp_path: Path, engine
     base = build_tiny_base(tmp_path / "base", "mistral", sliding_window=64, max_position_embeddings=4096)
     request = request_for(base, prompt="Say hello to the sailor. " * 40)
     assert result_of(engine.stream(request)).token_ids == plain_answer(base, None, request)
+
+
+RECURRENT: dict[str, dict[str, Any]] = {
+    # It goes on from its state one token at a time only, so a prompt in chunks would be answered wrongly in silence.
+    "jamba": {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+        "mamba_d_state": 8,
+        "use_mamba_kernels": False,
+    },
+    "qwen3_next": {
+        "layer_types": ["linear_attention", "full_attention"],
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    },
+    # It counts positions wrongly from its cache, so they have to be said.
+    "bamba": {
+        "attn_layer_indices": [1],
+        "mamba_n_heads": 4,
+        "mamba_d_head": 16,
+        "mamba_n_groups": 1,
+        "mamba_d_state": 8,
+        "mamba_expand": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("family", RECURRENT)
+def test_recurrent_layers_answer_over_turns_as_transformers_does(family: str, tmp_path: Path, engine: Engine) -> None:
+    base = build_tiny_base(tmp_path / "base", family, max_position_embeddings=4096, **RECURRENT[family])
+    request = request_for(base, prompt="Say hello to the sailor. " * 30)
+    first = result_of(engine.stream(request))
+    assert first.prompt_tokens > 256 and first.token_ids == plain_answer(base, None, request)
+    following = (ChatMessage("assistant", first.text), ChatMessage("user", "And then?"))
+    request = replace(request, messages=(*request.messages, *following))
+    assert result_of(engine.stream(request)).token_ids == plain_answer(base, None, request)
+    with pytest.raises(SettingsError, match="recurrent"):
+        list(engine.stream(request_for(base, penalty_alpha=0.6, top_k=4)))
+
+
+def test_a_model_without_keys_and_values_is_refused_by_its_type(tmp_path: Path, engine: Engine) -> None:
+    base = build_tiny_base(tmp_path / "base", "mamba", state_size=4)
+    with pytest.raises(ModelLoadError, match="mamba"):
+        list(engine.stream(request_for(base)))
 
 
 def test_added_tokens_resize_the_embeddings_to_the_rows_the_adapter_brings(
