@@ -1,5 +1,6 @@
 """Reads the examples of a dataset on the Hugging Face hub one by one, without keeping a copy of it."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,6 +131,10 @@ def _open(dataset: HubDataset, token: str | None) -> Mapping[str, Any]:
     from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError, DatasetsError
 
+    # What they log is for programmers; what the user must know is raised.
+    datasets.utils.logging.set_verbosity(logging.CRITICAL)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
     try:
         parts = datasets.load_dataset(dataset.name, dataset.configuration, streaming=True, token=token)
     except DatasetNotFoundError as error:

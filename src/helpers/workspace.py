@@ -8,9 +8,14 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from db.database import Database
+from db.datasets import abandoned_ids
+from errors import LockedDatabaseError
 from helpers.app_paths import data_dir, database_path, demo_data_dir, log_path
 
 _LOG_BYTES = 1_000_000
+_MOST_SECONDS_CLEANING = 0.2
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,25 @@ def open_workspace(chosen: Path | None = None, *, demo: bool = False) -> Iterato
     folder = demo_data_dir(chosen) if demo else data_dir(chosen)
     with Database.open(database_path(folder)) as database:
         _log_to(log_path(folder))
+        _clean_up(database)
         if demo:
             from helpers.demo_workspace import ensure_demo_workspace
 
             ensure_demo_workspace(database, folder)
         yield Workspace(database, folder, demo)
+
+
+def _clean_up(database: Database) -> None:
+    """Remove some of what killed imports left. Nobody sees it, so the start waits for no more than a part of it."""
+    with database.read_scope() as session:
+        if not abandoned_ids(session):
+            return
+    from helpers.dataset_import import remove_abandoned
+
+    try:
+        remove_abandoned(database, _MOST_SECONDS_CLEANING)
+    except LockedDatabaseError:
+        _logger.warning("The rest of an import that was killed is removed at another start: the workspace is in use.")
 
 
 def _log_to(path: Path) -> None:
