@@ -115,13 +115,16 @@ def _beside_a_located_one(name: str, locations: Mapping[str, str]) -> Path | Non
     wanted = _recorded_path(name)
     if not is_recorded_path(name) or ".." in wanted.parts:
         return None
+    around: list[tuple[PurePath, Path]] = []
     for recorded, folder in locations.items():
         known, here = _recorded_path(recorded), _local(folder)
         # A folder that was renamed on its way says nothing of the others.
-        if not is_recorded_path(recorded) or known.name != here.name or not wanted.is_relative_to(known.parent):
-            continue
-        found = here.parent.joinpath(*wanted.relative_to(known.parent).parts)
-        if wanted != known.parent and _is_file(found / "config.json"):
+        if is_recorded_path(recorded) and known.name == here.name and known.parent in wanted.parents:
+            around.append((known.parent, here.parent))
+    # The folder that shares most of the way knows best.
+    for there, here in sorted(around, key=lambda pair: -len(pair[0].parts)):
+        found = here.joinpath(*wanted.relative_to(there).parts)
+        if _is_file(found / "config.json"):
             return found
     return None
 

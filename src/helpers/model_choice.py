@@ -22,6 +22,20 @@ def base_model_locations(session: Session) -> Mapping[str, str]:
     return located
 
 
+def remember_base_location(session: Session, name: str, folder: str) -> Mapping[str, str]:
+    """Note that the base recorded as ``name`` lies in ``folder``, for every run that records it; all locations."""
+    located = {**base_model_locations(session), name: folder}
+    settings.set(session, BASE_MODEL_LOCATIONS_KEY, located)
+    return located
+
+
+def forget_base_location(session: Session, name: str) -> Mapping[str, str]:
+    """Look for the base recorded as ``name`` where it was recorded again; the locations that are left."""
+    located = {recorded: folder for recorded, folder in base_model_locations(session).items() if recorded != name}
+    settings.set(session, BASE_MODEL_LOCATIONS_KEY, located)
+    return located
+
+
 def find_usable_run_or_raise(session: Session, wanted: str) -> TrainingRun:
     """The run of this name or number, or the latest completed one; raises NotFoundError, AdapterError.
 

@@ -22,6 +22,22 @@ def test_a_base_beside_a_located_one_is_found_and_said(folder: str, slash: str, 
     assert said.severity is Severity.INFO and str(base) in said.message
 
 
+def test_of_several_located_folders_the_one_that_shares_most_of_the_way_counts(tmp_path: Path) -> None:
+    for folder in ("all/large/Y", "large/Y", "all/Z"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "config.json").write_text("{}")
+    locations = {
+        "/home/alice/models/X": str(tmp_path / "all" / "X"),
+        "/home/alice/models/large/W": str(tmp_path / "large" / "W"),
+    }
+    for known in (locations, dict(reversed(locations.items()))):
+        assert resolve_base_model("/home/alice/models/large/Y", known).path == tmp_path / "large" / "Y"
+        assert resolve_base_model("/home/alice/models/Z", known).path == tmp_path / "all" / "Z"
+    # What is not there falls back to the folder around it.
+    (tmp_path / "large" / "Y" / "config.json").unlink()
+    assert resolve_base_model("/home/alice/models/large/Y", locations).path == tmp_path / "all" / "large" / "Y"
+
+
 @pytest.mark.parametrize(
     ("wanted", "located"),
     [

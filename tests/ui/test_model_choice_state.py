@@ -14,7 +14,7 @@ from db.models import RunStatus
 from errors import AdapterError, NotFoundError
 from held_threads import HeldThreads
 from helpers.local_inference import Quantization
-from helpers.model_choice import find_usable_run_or_raise
+from helpers.model_choice import choose_model, find_usable_run_or_raise
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui_desk import WEIGHTS, Desk, until
 
@@ -252,6 +252,25 @@ async def test_a_located_base_is_remembered_over_a_restart(desk):
     assert (restarted.phase, notices) == (ChoicePhase.READY, [])
     assert restarted.base_model == "/training/machine/base"
     assert restarted.selection.base_model == str(desk.models.base)
+
+
+async def test_one_location_serves_every_run_of_that_base_also_on_the_command_line_until_it_is_forgotten(desk):
+    recorded = "/home/alice/models/base"
+    first, second = (desk.add_run(name, desk.models.first, base_model=recorded) for name in ("one", "two"))
+    model, _ = await choice(desk)
+    await model.select_run(first)
+    await model.locate_base_model(str(desk.models.base))
+    await model.select_run(second)
+    assert model.phase is ChoicePhase.READY
+    with desk.database.read_scope() as session:
+        chosen = choose_model(session, run="two", adapter=None, use_adapter=True, base_model=None)
+    assert chosen.base_model == model.selection.base_model == str(desk.models.base)
+    await model.forget_base_location(recorded)
+    assert model.phase is ChoicePhase.FAILED and model.base_is_missing
+    restarted, _ = await choice(desk)
+    assert restarted.locations == {}
+    with desk.database.read_scope() as session, pytest.raises(AdapterError, match="does not exist on this machine"):
+        choose_model(session, run="two", adapter=None, use_adapter=True, base_model=None)
 
 
 async def test_a_base_that_is_not_downloaded_can_be_located(desk):

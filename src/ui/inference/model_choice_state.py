@@ -16,7 +16,7 @@ from errors import NotFoundError
 from helpers.adapter_validation import Finding, ValidationReport, validate_adapter
 from helpers.base_models import BaseSource
 from helpers.local_inference import Dtype, ModelSelection, Quantization
-from helpers.model_choice import BASE_MODEL_LOCATIONS_KEY, base_model_locations
+from helpers.model_choice import base_model_locations, forget_base_location, remember_base_location
 from helpers.run_import import add_adapter_folder
 from ui.background_tasks import Notify, run_blocking
 from ui.inference.run_options import RunOption, find_latest_usable, find_run_or_raise, list_run_options
@@ -148,6 +148,12 @@ class ModelChoiceState:
         self.locations = await run_blocking(self._remember_location, self.base_model, str(path))
         await self.validate()
 
+    async def forget_base_location(self, base_model: str) -> None:
+        """Look for a base where it was recorded again; validates again where an adapter is chosen."""
+        self.locations = await run_blocking(self._forget_location, base_model)
+        if self.adapter_path is not None:
+            await self.validate()
+
     async def choose_quantization(self, quantization: Quantization) -> None:
         """How the base is held from the next load on; remembered."""
         self.quantization = quantization
@@ -248,10 +254,13 @@ class ModelChoiceState:
     def _remember_location(self, base_model: str, folder: str) -> Mapping[str, str]:
         # Read and written in one go: another window may have located another base since this one was opened.
         with self.database.session_scope() as session:
-            locations = {**base_model_locations(session), base_model: folder}
-            settings.set(session, BASE_MODEL_LOCATIONS_KEY, locations)
+            locations = remember_base_location(session, base_model, folder)
             training_runs.record_base_located(session, base_model, folder)
         return locations
+
+    def _forget_location(self, base_model: str) -> Mapping[str, str]:
+        with self.database.session_scope() as session:
+            return forget_base_location(session, base_model)
 
 
 def _typed_path(text: str) -> Path:

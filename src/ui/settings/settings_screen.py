@@ -6,7 +6,7 @@ from helpers.local_inference import Quantization
 from ui import theme
 from ui.app_state import THEME_CHOICES, WindowState
 from ui.background_tasks import guard, safe_component, show_notice
-from ui.components.cards import card, card_title, said, small_text
+from ui.components.cards import card, card_title, icon_button, said, small_text
 from ui.components.picker import picker
 from ui.inference.inference_state import InferenceState
 from ui.inference.loaded_model_words import QUANTIZATION_WORDS
@@ -24,6 +24,7 @@ def SettingsScreen(window: WindowState, state: InferenceState) -> ft.Control:
                     [
                         LookCard(window),
                         LoadingCard(state.model, state),
+                        LocatedBasesCard(state.model),
                         WorkspaceCard(state),
                     ],
                     spacing=theme.SPACE_M,
@@ -78,6 +79,34 @@ def LoadingCard(model: ModelChoiceState, state: InferenceState) -> ft.Control:
                 )
             ]
         ),
+    )
+
+
+@safe_component
+def LocatedBasesCard(model: ModelChoiceState) -> ft.Control:
+    """Where bases lie that were recorded on another machine."""
+    rows: list[ft.Control] = [_location_row(name, folder, model) for name, folder in sorted(model.locations.items())]
+    if not rows:
+        rows = [small_text("None yet. “Locate base model...” in the Inference tab remembers a folder for every run.")]
+    return card(card_title(ft.Icons.PLACE_OUTLINED, "Located base models"), *rows)
+
+
+def _location_row(name: str, folder: str, model: ModelChoiceState) -> ft.Control:
+    return ft.Row(
+        [
+            ft.Column(
+                [said(name, 13), said(folder, theme.TEXT_SMALL, theme.SECONDARY_TEXT)],
+                spacing=2,
+                tight=True,
+                expand=True,
+            ),
+            icon_button(
+                ft.Icons.CLOSE,
+                f"Forget where {name} lies; its folder is kept",
+                lambda: model.forget_base_location(name),
+            ),
+        ],
+        spacing=theme.SPACE_S,
     )
 
 
