@@ -75,8 +75,9 @@ def make_app(services: AppServices) -> Callable[[ft.Page], None]:
         window = WindowState(services.database, web=page.web)
         inference = InferenceState(services, show_notice)
         datasets = DatasetsState(services.database, show_notice, on_change=inference.prompt.load)
-        runs, scan = RunsState(services.database, show_notice), ScanState(services.database)
-        states = AppStates(window, inference, datasets, runs, scan, QuickState(services, show_notice))
+        quick = QuickState(services, show_notice)
+        runs = RunsState(services.database, show_notice, quick.close, lambda: states.read_choices_again())
+        states = AppStates(window, inference, datasets, runs, ScanState(services.database), quick)
         page.on_connect = lambda _: window.redraw()
         page.render(App, window, states)
 
@@ -176,8 +177,8 @@ async def keyboard(e: ft.KeyboardEvent, window: WindowState, states: AppStates) 
             quick.chat.stop()
         elif window.full_chat_open:
             window.close_full_chat()
-        elif window.screen == ScreenPlace.RUNS and not states.scan.open:
-            states.runs.close()
+        elif window.screen == ScreenPlace.RUNS:
+            states.back_from_runs()
     elif command and e.shift and e.key.upper() == "F":
         window.open_full_chat()
     elif command and e.key == "Enter" and not window.full_chat_open and window.screen == ScreenPlace.INFERENCE:

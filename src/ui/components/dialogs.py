@@ -33,21 +33,28 @@ def text_dialog(
     on_text: Callable[[str], Any],
     on_close: Answer,
     on_browse: Answer | None = None,
+    text: str = "",
 ) -> ft.AlertDialog:
-    """Ask for one line of text. ``on_browse`` adds a button that opens the system's folder picker."""
+    """Ask for one line, which begins as ``text``. ``on_browse`` adds a button that opens the system's picker."""
     return ft.AlertDialog(
         modal=True,
         title=ft.Text(title),
-        content=ft.Container(TextQuestion(label, hint, yes, on_text, on_close, on_browse), width=560),
+        content=ft.Container(TextQuestion(label, hint, yes, on_text, on_close, on_browse, text), width=560),
     )
 
 
 @safe_component
 def TextQuestion(
-    label: str, hint: str, yes: str, on_text: Callable[[str], Any], on_close: Answer, on_browse: Answer | None
+    label: str,
+    hint: str,
+    yes: str,
+    on_text: Callable[[str], Any],
+    on_close: Answer,
+    on_browse: Answer | None,
+    begins_as: str = "",
 ) -> ft.Control:
     """The field and its buttons; nothing happens while the field is empty."""
-    typed = ft.use_ref("")
+    typed = ft.use_ref(begins_as)
 
     def remember(text: str) -> None:
         typed.current = text
@@ -57,7 +64,7 @@ def TextQuestion(
         return on_text(text) if text else None
 
     field = DraftField(
-        "", 0, on_change=remember, on_submit=lambda _: answer(), label=label, autofocus=True, expand=True
+        begins_as, 0, on_change=remember, on_submit=lambda _: answer(), label=label, autofocus=True, expand=True
     )
     row: list[ft.Control] = [field]
     if on_browse is not None:

@@ -103,7 +103,7 @@ def _chart(curves: Sequence[Curve], colors: Sequence[ft.ColorValue], checkpoints
             label_spacing=y_ticks[1] - y_ticks[0],
         ),
         bottom_axis=charts.ChartAxis(
-            labels=[_tick(value, f"{value:,.0f}") for value in x_ticks if value == int(value)],
+            labels=[_tick(value, f"{value:,.0f}", 0) for value in x_ticks if value == int(value)],
             label_size=24,
             label_spacing=x_ticks[1] - x_ticks[0],
             title=small_text("Step"),
@@ -148,8 +148,10 @@ def nearest(points: Sequence[Point], step: int) -> int:
     return min(range(len(points)), key=lambda place: abs(points[place][0] - step))
 
 
-def _tick(value: float, text: str) -> charts.ChartAxisLabel:
-    return charts.ChartAxisLabel(value=value, label=ft.Container(small_text(text), padding=ft.Padding.only(right=6)))
+def _tick(value: float, text: str, gap: int = 6) -> charts.ChartAxisLabel:
+    return charts.ChartAxisLabel(
+        value=value, label=ft.Container(small_text(text), padding=ft.Padding.only(right=gap))
+    )
 
 
 def _legend(text: str, color: ft.ColorValue, dashed: bool = False, mark: bool = False) -> ft.Control:

@@ -28,6 +28,11 @@ class QuickState:
         await desk.sampling.load()
         await desk.model.select_run(run_id)
 
+    def stop(self) -> None:
+        """End a running answer; the conversation stays."""
+        if self.desk is not None and self.desk.chat.busy:
+            self.desk.chat.stop()
+
     def close(self) -> None:
         """End the conversation; a running answer is stopped."""
         if self.desk is not None:

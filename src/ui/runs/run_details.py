@@ -78,7 +78,6 @@ def DetailsHeader(
     runs: RunsState, run: RunDetails, dark: bool, open_in_inference: OpenInInference, narrow: bool
 ) -> ft.Control:
     """Name, status, and what can be done."""
-    asking, ask = ft.use_state("")
     controls: list[ft.Control] = [
         icon_button(
             ft.Icons.ARROW_BACK if narrow else ft.Icons.CLOSE,
@@ -94,17 +93,16 @@ def DetailsHeader(
             overflow=ft.TextOverflow.ELLIPSIS,
         ),
         status_sign(run.status, dark),
-        icon_button(ft.Icons.DRIVE_FILE_RENAME_OUTLINE, "Rename this run", lambda: ask("rename")),
-        icon_button(ft.Icons.DELETE_OUTLINE, "Remove this run", lambda: ask("remove")),
+        icon_button(ft.Icons.DRIVE_FILE_RENAME_OUTLINE, "Rename this run", lambda: runs.ask("rename")),
+        icon_button(ft.Icons.DELETE_OUTLINE, "Remove this run", lambda: runs.ask("remove")),
         ft.FilledButton(
             "Open in Inference",
             icon=ft.Icons.CHAT_OUTLINED,
             on_click=guard(lambda: open_in_inference(run.id, None)),
             disabled=not run.adapter_path,
         ),
-        RunQuestion(runs, run, asking, ask),
     ]
-    return ft.Row(controls, spacing=theme.SPACE_S)
+    return ft.Column([ft.Row(controls, spacing=theme.SPACE_S), RunQuestion(runs, run)], spacing=0, tight=True)
 
 
 def _facts(run: RunDetails) -> ft.Control:
@@ -170,15 +168,15 @@ def _checkpoints(run: RunDetails, open_in_inference: OpenInInference) -> ft.Cont
 
 @safe_component
 def Notes(details: RunDetailsState, run: RunDetails) -> ft.Control:
-    """The user's own words; kept when the field is left."""
+    """The user's own words; kept once writing pauses."""
 
-    async def save(text: str) -> None:
-        await details.save_notes(run.id, text)
+    def save(text: str) -> None:
+        details.note_soon(run.id, text)
 
     field = DraftField(
-        run.notes, run.id, on_commit=save, label="Notes", multiline=True, min_lines=2, max_lines=8, expand=True
+        run.notes, run.id, on_change=save, label="Notes", multiline=True, min_lines=2, max_lines=8, expand=True
     )
-    return card(card_title(ft.Icons.NOTES, "Notes"), ft.Row([field]), small_text("Saved when you leave the field."))
+    return card(card_title(ft.Icons.NOTES, "Notes"), ft.Row([field]), small_text("Saved as you write."))
 
 
 def _hyperparameters(run: RunDetails) -> ft.Control:

@@ -1,16 +1,19 @@
 """Everything that is known of the run whose details are open."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import flet as ft
 
 from db import training_runs
 from db.database import Database
+from errors import PlaygroundError
 from helpers.adapter_validation import ValidationReport, validate_adapter
 from helpers.model_choice import base_model_locations
 from helpers.run_overview import RunDetails, read_details
-from ui.background_tasks import run_blocking
+from ui.background_tasks import Debounced, Notify, run_blocking
+
+SAVE_AFTER_SECONDS = 0.5
 
 
 @ft.observable
@@ -21,12 +24,14 @@ class RunDetailsState:
     """
 
     database: Database
+    notify: Notify
     run: RunDetails | None = None
     report: ValidationReport | None = None
     examining: bool = False
 
     def __post_init__(self) -> None:
         self._ticket = 0
+        self._save_soon = Debounced(SAVE_AFTER_SECONDS)
 
     async def open(self, run_id: int) -> bool:
         """Read the run; False when there is none of this number. The doctor's report is asked for separately."""
@@ -64,6 +69,19 @@ class RunDetailsState:
     async def save_notes(self, run_id: int, notes: str) -> None:
         """Keep what the user noted. Raises NotFoundError, StorageError."""
         await run_blocking(self._write_notes, run_id, notes)
+        if self.run is not None and self.run.id == run_id:
+            self.run = replace(self.run, notes=notes)
+
+    def note_soon(self, run_id: int, notes: str) -> None:
+        """Keep the notes once writing pauses, also when the details close meanwhile."""
+
+        async def save() -> None:
+            try:
+                await self.save_notes(run_id, notes)
+            except PlaygroundError as error:
+                self.notify(str(error))
+
+        self._save_soon.call(save)
 
     def _examine(self, run: RunDetails) -> ValidationReport:
         with self.database.read_scope() as session:

@@ -13,9 +13,10 @@ from ui.runs.runs_state import RunsState
 
 
 @safe_component
-def RunQuestion(runs: RunsState, run: RunDetails, asking: str, ask: Any) -> ft.Control:
-    """Draws nothing in place. ``asking``: rename, remove, delete, or empty."""
+def RunQuestion(runs: RunsState, run: RunDetails) -> ft.Control:
+    """Draws nothing in place; answers ``runs.asking``: rename, remove or delete."""
     folder, set_folder = ft.use_state(cast("Path | None", None))
+    asking, ask = runs.asking, runs.ask
 
     async def rename(name: str) -> None:
         ask("")
@@ -41,7 +42,7 @@ def RunQuestion(runs: RunsState, run: RunDetails, asking: str, ask: Any) -> ft.C
     dialog: ft.AlertDialog | None = None
     if asking == "rename":
         hint = f"“{run.name}” keeps its folder; only the name in this list changes."
-        dialog = text_dialog("Rename this run", "New name", hint, "Rename", rename, close)
+        dialog = text_dialog("Rename this run", "New name", hint, "Rename", rename, close, text=run.name)
     elif asking == "remove":
         dialog = _remove_dialog(run, remove, ask_to_delete, close)
     elif asking == "delete" and folder is not None:

@@ -12,9 +12,9 @@ from ui import theme
 from ui.app_state import WindowState
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import empty_state, icon_button, small_text
-from ui.components.dialogs import text_dialog
 from ui.components.draft_field import DraftField
 from ui.components.picker import picker
+from ui.runs.add_runs import AddQuestion, WaysIn, add_menu, ways_to_add
 from ui.runs.quick_state import QuickState
 from ui.runs.run_details import OpenInInference, RunDetailsPane
 from ui.runs.run_words import STATUS_WORDS, short_base, status_sign, when
@@ -38,32 +38,11 @@ def RunsScreen(
     window: WindowState, runs: RunsState, scan: ScanState, quick: QuickState, open_in_inference: OpenInInference
 ) -> ft.Control:
     """Reads the list each time it opens."""
-    asking, ask = ft.use_state("")
     files = ft.use_memo(ft.FilePicker, [])
     ft.use_effect(guard(runs.refresh), [])
-
-    async def add(folder: str) -> None:
-        ask("")
-        await runs.add_folder(folder)
-
-    async def import_database(path: str) -> None:
-        ask("")
-        await runs.import_finefoundry(path)
-
-    async def browse() -> None:
-        folder = await files.get_directory_path(dialog_title="The adapter's folder")
-        if folder:
-            await add(folder)
-
-    question: ft.AlertDialog | None = None
-    if asking == "folder":
-        question = _folder_question(add, lambda: ask(""), None if window.web else browse)
-    elif asking == "finefoundry":
-        question = _database_question(import_database, lambda: ask(""))
-    ft.use_dialog(question)
     narrow = window.width < theme.NARROW_WIDTH
-    ways_in = _ways_in(lambda: ask("folder"), scan.show, lambda: ask("finefoundry"))
-    panes: list[ft.Control] = [ScanDialog(scan, files, window.web, runs.refresh)]
+    ways_in = ways_to_add(scan, runs)
+    panes: list[ft.Control] = []
     if not narrow or runs.chosen is None:
         listed = ft.Column(
             [
@@ -78,55 +57,29 @@ def RunsScreen(
     if not narrow or runs.chosen is not None:
         detail = RunDetailsPane(runs, runs.details, quick, window.dark, open_in_inference, narrow)
         panes.append(ft.Container(detail, expand=True))
-    return ft.Row(panes, spacing=theme.SPACE_L, expand=True, vertical_alignment=ft.CrossAxisAlignment.STRETCH)
+    row = ft.Row(panes, spacing=theme.SPACE_L, expand=True, vertical_alignment=ft.CrossAxisAlignment.STRETCH)
+    questions = [ScanDialog(scan, files, window.web, runs.changed), AddQuestion(runs, files, window.web)]
+    return ft.Column([row, *questions], spacing=0, expand=True)
 
 
-def _ways_in(add: Callable[[], Any], scan: Callable[[], Any], database: Callable[[], Any]) -> list[ft.Control]:
-    return [
-        ft.FilledTonalButton("Scan a folder…", icon=ft.Icons.TRAVEL_EXPLORE, on_click=guard(scan)),
-        ft.OutlinedButton("Add adapter folder…", icon=ft.Icons.CREATE_NEW_FOLDER_OUTLINED, on_click=guard(add)),
-        icon_button(ft.Icons.STORAGE, "Import a finefoundry.db…", database),
-    ]
-
-
-def _folder_question(add: Callable[[str], Any], close: Callable[[], Any], browse: Any) -> ft.AlertDialog:
-    return text_dialog(
-        "Add an adapter folder",
-        "Folder",
-        "The folder with adapter_config.json. It is recorded as a completed run; nothing is copied or changed.",
-        "Add",
-        add,
-        close,
-        browse,
-    )
-
-
-def _database_question(read: Callable[[str], Any], close: Callable[[], Any]) -> ft.AlertDialog:
-    hint = "Its runs and datasets are added; the file is only read. What is in the list already is not added twice."
-    return text_dialog("Import a finefoundry.db", "File", hint, "Import", read, close)
-
-
-def _header(runs: RunsState, ways_in: list[ft.Control]) -> ft.Control:
-    return ft.Column(
+def _header(runs: RunsState, ways_in: WaysIn) -> ft.Control:
+    return ft.Row(
         [
-            ft.Row(
-                [
-                    ft.Text("Runs", size=18, weight=ft.FontWeight.W_500),
-                    small_text(_count_words(runs), expand=True),
-                    icon_button(ft.Icons.REFRESH, "Refresh the list", runs.refresh),
-                ],
-                spacing=theme.SPACE_M,
-            ),
-            ft.Row(ways_in if runs.total else [], wrap=True, spacing=theme.SPACE_S),
+            ft.Text("Runs", size=18, weight=ft.FontWeight.W_500),
+            small_text(_count_words(runs), expand=True),
+            add_menu(ways_in),
+            icon_button(ft.Icons.REFRESH, "Refresh the list", runs.refresh),
         ],
-        spacing=theme.SPACE_S,
-        tight=True,
+        spacing=theme.SPACE_M,
+        height=40,
     )
 
 
 def _count_words(runs: RunsState) -> str:
     if not runs.loaded:
         return "Reading…"
+    if runs.failure:
+        return ""
     noun = "run" if runs.total == 1 else "runs"
     return f"{runs.matching:,} of {runs.total:,} {noun}" if runs.filtered else f"{runs.total:,} {noun}"
 
@@ -185,33 +138,34 @@ def Filters(runs: RunsState) -> ft.Control:
 
 
 @safe_component
-def RunList(runs: RunsState, dark: bool, ways_in: list[ft.Control]) -> ft.Control:
+def RunList(runs: RunsState, dark: bool, ways_in: WaysIn) -> ft.Control:
     """One page of rows."""
     if not runs.loaded:
         return ft.Container(ft.ProgressRing(width=28, height=28, stroke_width=3), alignment=ft.Alignment.CENTER)
+    if runs.failure:
+        again = ft.FilledTonalButton("Try again", icon=ft.Icons.REFRESH, on_click=guard(runs.refresh))
+        return _instead(ft.Icons.ERROR_OUTLINE, f"The runs could not be read. {runs.failure}", [again])
     if not runs.total:
         words = "No runs yet. Scan a folder that holds your training outputs, or add one adapter folder."
-        return ft.Column(
-            [
-                ft.Container(empty_state(ft.Icons.MODEL_TRAINING, words), height=160),
-                ft.Row(ways_in, wrap=True, alignment=ft.MainAxisAlignment.CENTER),
-            ],
-        )
+        buttons: list[ft.Control] = [
+            ft.OutlinedButton(name, icon=icon, on_click=guard(act)) for name, (icon, act) in ways_in.items()
+        ]
+        return _instead(ft.Icons.MODEL_TRAINING, words, buttons)
     if not runs.rows:
-        return ft.Column(
-            [
-                ft.Container(empty_state(ft.Icons.SEARCH_OFF, "No run matches."), height=140),
-                ft.Row(
-                    [ft.TextButton("Show all runs", on_click=guard(runs.clear_filters))],
-                    alignment=ft.MainAxisAlignment.CENTER,
-                ),
-            ]
-        )
+        show_all = ft.TextButton("Show all runs", on_click=guard(runs.clear_filters))
+        return _instead(ft.Icons.SEARCH_OFF, "No run matches.", [show_all])
     rows: list[ft.Control] = [
         _MemoRow(row, row.id == runs.chosen, dark, runs.choose, key=row.id) for row in runs.rows
     ]
-    return ft.ListView(
-        rows, key=f"page {runs.page}", expand=True, spacing=4, padding=ft.Padding.only(right=theme.SPACE_M)
+    return ft.ListView(rows, key=f"page {runs.page}", expand=True, spacing=4)
+
+
+def _instead(icon: ft.IconData, words: str, buttons: list[ft.Control]) -> ft.Control:
+    return ft.Column(
+        [
+            ft.Container(empty_state(icon, words), height=160),
+            ft.Row(buttons, wrap=True, alignment=ft.MainAxisAlignment.CENTER),
+        ],
     )
 
 
@@ -220,6 +174,7 @@ def ListedRun(row: RunRow, chosen: bool, dark: bool, choose: Callable[[int], Any
     """Name and status above, what it is made of below."""
     made_of = " · ".join(part for part in (short_base(row.base_model), row.dataset, row.kind) if part)
     loss = f"loss {row.last_loss:.4g}" if row.last_loss is not None else ""
+    cut = ft.TextOverflow.ELLIPSIS
     face = ft.Column(
         [
             ft.Row(
@@ -230,19 +185,20 @@ def ListedRun(row: RunRow, chosen: bool, dark: bool, choose: Callable[[int], Any
                         weight=ft.FontWeight.W_500,
                         expand=True,
                         max_lines=1,
-                        overflow=ft.TextOverflow.ELLIPSIS,
+                        overflow=cut,
                     ),
                     status_sign(row.status, dark),
                 ]
             ),
             ft.Row(
                 [
-                    small_text(made_of, expand=True, max_lines=1, overflow=ft.TextOverflow.ELLIPSIS),
+                    small_text(made_of, expand=True, max_lines=1, overflow=cut),
                     small_text(loss),
                     small_text(when(row.finished_at)),
                 ],
                 spacing=theme.SPACE_M,
             ),
+            *([small_text(row.error, ft.Colors.ERROR, max_lines=1, overflow=cut)] if row.error else []),
         ],
         spacing=4,
         tight=True,
@@ -265,7 +221,7 @@ _MemoRow = ft.memo(ListedRun)  # type: ignore[no-untyped-call]
 @safe_component
 def Pages(runs: RunsState) -> ft.Control:
     """Which part of the list is on screen; nothing where all of it is."""
-    if runs.pages == 1:
+    if runs.pages == 1 or runs.failure:
         return ft.Container(height=0)
     first = runs.page * PAGE_SIZE + 1
     last = min(first + PAGE_SIZE - 1, runs.matching)
