@@ -76,12 +76,19 @@ def _measure_run_tracking(folder: Path) -> "list[Figure]":
     return run_tracking.measure()
 
 
+def _measure_scan(folder: Path) -> "list[Figure]":
+    import scan_folders
+
+    return scan_folders.measure()
+
+
 BENCHMARKS: "dict[str, Callable[[Path], list[Figure]]]" = {
     "startup": _measure_startup,
     "tab-speed": _measure_tab_speed,
     "long-history": _measure_long_history,
     "engine": _measure_engine,
     "run-tracking": _measure_run_tracking,
+    "scan": _measure_scan,
 }
 
 

@@ -130,9 +130,11 @@ def scan_runs(
     """Search a folder for adapters and add those that are not in the list."""
     from helpers.command_scan import scan
 
-    new, skipped = scan(workspace.database, folder)
-    output.note_skipped(skipped)
-    output.print_runs(new, as_json=as_json, empty="No new adapters found.")
+    scanned = scan(workspace.database, folder)
+    output.note_skipped(scanned.skipped)
+    output.print_runs(scanned.new, as_json=as_json, empty="No new adapters found.")
+    if scanned.stopped:
+        raise typer.Exit(INTERRUPTED)
 
 
 @runs.command("show")

@@ -1,7 +1,7 @@
 """Gets adapters that were trained elsewhere into the list of runs: one folder, or all that a scan found."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ __all__ = [
     "FoundCheckpoint",
     "ScanResult",
     "add_adapter_folder",
+    "register_each",
     "register_found",
     "scan_for_adapters",
 ]
@@ -47,7 +48,12 @@ def add_adapter_folder(database: Database, folder: Path, name: str | None = None
 
 
 def register_found(database: Database, found: Iterable[FoundAdapter]) -> list[TrainingRun]:
-    """Records what a scan found and returns the runs that are new.
+    """Records what a scan found and returns the runs that are new, as :func:`register_each` does."""
+    return [run for run, is_new in register_each(database, found) if is_new]
+
+
+def register_each(database: Database, found: Iterable[FoundAdapter]) -> Iterator[tuple[TrainingRun, bool]]:
+    """Records one after the other what a scan found: its run, and whether that is new.
 
     A recorded run gets the checkpoints it lacks. One that came from a scan is brought up to date: its numbers, and
     the final adapter where there was only a checkpoint before. A training that was recorded as it ran is known by
@@ -55,12 +61,8 @@ def register_found(database: Database, found: Iterable[FoundAdapter]) -> list[Tr
     """
     with database.read_scope() as session:
         recorded = _RecordedFolders(session)
-    new = []
     for adapter in found:
-        run, is_new = _record(database, adapter, RunSource.SCANNED, recorded.run_of(adapter))
-        if is_new:
-            new.append(run)
-    return new
+        yield _record(database, adapter, RunSource.SCANNED, recorded.run_of(adapter))
 
 
 class _RecordedFolders:
