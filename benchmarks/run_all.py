@@ -82,6 +82,12 @@ def _measure_scan(folder: Path) -> "list[Figure]":
     return scan_folders.measure()
 
 
+def _measure_dataset_import(folder: Path) -> "list[Figure]":
+    import dataset_import
+
+    return dataset_import.measure(folder)
+
+
 BENCHMARKS: "dict[str, Callable[[Path], list[Figure]]]" = {
     "startup": _measure_startup,
     "tab-speed": _measure_tab_speed,
@@ -89,6 +95,7 @@ BENCHMARKS: "dict[str, Callable[[Path], list[Figure]]]" = {
     "engine": _measure_engine,
     "run-tracking": _measure_run_tracking,
     "scan": _measure_scan,
+    "dataset-import": _measure_dataset_import,
 }
 
 
