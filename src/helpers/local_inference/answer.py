@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from helpers.local_inference.compute_threads import ComputeThreads
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
@@ -16,7 +17,6 @@ from helpers.local_inference.generation_events import (
 from helpers.local_inference.generation_settings import GenerationSettings
 from helpers.local_inference.model_activation import ActiveModel
 from helpers.local_inference.prefix_cache import TextState, new_state
-from helpers.local_inference.static_decoding import CompiledDecoding, static_state
 from helpers.local_inference.stop_sequences import StopSequences
 from helpers.local_inference.token_generation import generate_tokens
 
@@ -55,9 +55,9 @@ class Answer:
     def stream(self) -> Iterator[GenerationEvent]:
         """Prefill progress and text; the last event is GenerationFinished. Raises ModelError."""
         started = time.perf_counter()
-        state = self._take_state()
+        forward, state = self._take_state()
         cached_tokens = state.tokens
-        yield from self._write(self._tokens(state))
+        yield from self._write(self._tokens(forward, state))
         if not self._stops.reached:
             yield from self._show(self._stops.push(self._detokenizer.finish()))
             yield from self._show(self._stops.finish())
@@ -101,24 +101,26 @@ class Answer:
             cached_tokens=cached_tokens,
         )
 
-    def _take_state(self) -> TextState:
-        base = self._active.base
-        if self._active.static_cache:
-            return static_state(base.model.config, len(self._prompt_ids) + self._most_new_tokens())
+    def _take_state(self) -> tuple[Any, TextState]:
+        """What computes, and what is known of the prompt."""
+        active, base = self._active, self._active.base
+        if active.static_cache:
+            tokens = len(self._prompt_ids) + self._most_new_tokens()
+            context = active.prompt.model.base.context_length
+            return base.static.begin(base.model, active.forward, active.form, tokens, context)
         if self._settings.penalty_alpha:
             # Contrastive search looks at what the model computed last for every token, which is not kept.
-            return new_state(base.model.config)
-        return base.prefixes.take(base.model.config, self._active.form, self._prompt_ids)
+            return active.forward, new_state(base.model.config)
+        return active.forward, base.prefixes.take(base.model.config, active.form, self._prompt_ids)
 
     def _keep_state(self, state: TextState) -> None:
         """Not reached by an answer that failed or that nobody read to its end."""
-        if not self._settings.penalty_alpha:
+        if not self._settings.penalty_alpha and not self._active.static_cache:
             self._active.base.prefixes.put(
                 self._active.form, (*self._prompt_ids, *self._token_ids), len(self._prompt_ids), state
             )
 
-    def _tokens(self, state: TextState) -> Iterator[PromptProcessed | int]:
-        forward = CompiledDecoding(self._active.forward) if self._active.static_cache else self._active.forward
+    def _tokens(self, forward: Any, state: TextState) -> Iterator[PromptProcessed | int]:
         return generate_tokens(
             forward,
             self._active.base.model,

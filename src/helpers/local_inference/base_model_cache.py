@@ -4,7 +4,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from helpers.local_inference.merged_adapters import Merge, merge_into
 from helpers.local_inference.model_loading import choose_kernel, load_base_model, release_memory
 from helpers.local_inference.prefix_cache import PrefixCache
 from helpers.local_inference.quantization_policy import Device, WeightsChoice
+from helpers.local_inference.static_decoding import StaticDecoding
 
 logger = logging.getLogger(__name__)
 # Files that change in place, vocabularies and rewriting adapters make bases of their own: they must not pile up.
@@ -47,6 +48,7 @@ class LoadedBase:
     """A base model in memory, the adapters on it, and what both computed for the last texts.
 
     ``needed_bytes``: the estimate it was loaded by. ``merged_effect``: that of the adapter in its weights.
+    ``static``: its static cache and what was compiled, empty until an answer asks for it.
     """
 
     model: Any
@@ -54,6 +56,7 @@ class LoadedBase:
     prefixes: PrefixCache
     needed_bytes: int
     merged_effect: AdapterEffect | None = None
+    static: StaticDecoding = field(default_factory=StaticDecoding)
 
 
 class BaseModelCache:
@@ -109,8 +112,7 @@ class BaseModelCache:
         if self._free_bytes() < needed_bytes + RESERVE_BYTES:
             self.forget_texts()
         while self._bases and self._free_bytes() < needed_bytes + RESERVE_BYTES:
-            self._bases.popitem(last=False)
-            release_memory()
+            self._drop(next(iter(self._bases)))
 
     def find_or_load(
         self,
@@ -129,11 +131,10 @@ class BaseModelCache:
         """
         if key not in self._bases:
             for outdated in [old for old in self._bases if _is_outdated(old, key)]:
-                del self._bases[outdated]
+                self._drop(outdated)
             self.make_room(needed_bytes)
             while len(self._bases) >= self._most:
-                self._bases.popitem(last=False)
-                release_memory()
+                self._drop(next(iter(self._bases)))
             started = time.perf_counter()
             model = load_base_model(
                 key.folder,
@@ -170,7 +171,7 @@ class BaseModelCache:
             return forward
         except AdapterError:
             if loaded.adapters.damaged or key.private_to is not None:
-                del self._bases[key]
+                self._drop(key)
             raise
 
     def forget_texts(self) -> None:
@@ -181,10 +182,19 @@ class BaseModelCache:
 
     def clear(self) -> None:
         """Let go of every model."""
-        self._bases.clear()
+        for key in list(self._bases):
+            self._drop(key)
+
+    def _drop(self, key: BaseKey) -> None:
+        self._bases.pop(key).static.forget()
         release_memory()
 
 
 def _is_outdated(old: BaseKey, key: BaseKey) -> bool:
-    """Whether the files of ``old`` have been replaced since."""
-    return old.folder == key.folder and old.fingerprint != key.fingerprint
+    """Whether the files of ``old`` have been replaced since, or its adapter is merged anew with another strength."""
+    if old.folder != key.folder:
+        return False
+    if old.fingerprint != key.fingerprint:
+        return True
+    merged_again = old.merged is not None and key.merged is not None and old.merged[0] == key.merged[0]
+    return merged_again and old.choice == key.choice

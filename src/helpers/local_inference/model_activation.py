@@ -17,7 +17,7 @@ from helpers.local_inference.base_model_files import LoadingReport, folder_finge
 from helpers.local_inference.compute_threads import ComputeThreads
 from helpers.local_inference.cpu_linears import INT8, PACKED
 from helpers.local_inference.generation_events import AdapterEffect, LoadedModel, ModelLoading
-from helpers.local_inference.memory_estimate import Room, estimate, free_memory
+from helpers.local_inference.memory_estimate import Room, estimate, free_memory, in_gigabytes
 from helpers.local_inference.merged_adapters import Merge, require_mergeable
 from helpers.local_inference.prefix_cache import AdapterForm
 from helpers.local_inference.prompt_rendering import PreparedPrompt, PromptRenderer, require_room
@@ -29,7 +29,11 @@ from helpers.local_inference.requests import (
     ModelSelection,
     Quantization,
 )
-from helpers.local_inference.static_decoding import require_static_device, require_static_weights
+from helpers.local_inference.static_decoding import (
+    require_static_device,
+    require_static_settings,
+    require_static_weights,
+)
 
 _ANY_ROWS = 2**31
 
@@ -73,6 +77,14 @@ class _Plan:
     @property
     def merges(self) -> bool:
         return self.adapter is not None and self.selection.merge_adapter
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about tokenizer, template, prompt and weights."""
+        if not self.merges:
+            return self.prompt.notes
+        copy = f"about {in_gigabytes(self.needed_bytes)} of memory beside the base that live adapters share"
+        return (*self.prompt.notes, f"The adapter is merged into a copy of the base of its own, which takes {copy}.")
 
     def probe_ids(self, rows: int) -> list[int]:
         """The prompt that the adapter's effect is measured on, for a vocabulary of ``rows``."""
@@ -149,6 +161,7 @@ class ModelActivation:
         room = self._room(request, prompt, adapter)
         choice = self._choose(selection, base, room)
         if selection.static_cache:
+            require_static_settings(request.settings)
             require_static_weights(choice)
         if adapter is not None and selection.merge_adapter:
             require_mergeable(adapter, choice)
@@ -217,7 +230,7 @@ def _describe(plan: _Plan, effect: AdapterEffect | None, device: str, kernel: st
         context_length=plan.base.context_length,
         tokenizer_source=chat_format.tokenizer_source,
         template_source=chat_format.template_source,
-        notes=plan.prompt.notes,
+        notes=plan.notes,
         versions=libraries.versions(),
         effect=effect,
         kernel=kernel,
