@@ -62,6 +62,11 @@ class Message:
         """True for an answer that has text worth sending back to the model."""
         return self.role == "assistant" and self.status is not MessageStatus.STREAMING and bool(self.text)
 
+    def grow(self, text: str, new_tokens: int) -> None:
+        """Add ``text`` to a running answer, which has ``new_tokens`` tokens then."""
+        self.text += text
+        self.new_tokens = new_tokens
+
 
 class GenerationHandle(Protocol):
     """What the model process gives for a request."""
@@ -240,8 +245,7 @@ class ChatSession:
         answer = self.messages[-1]
         new_text = "".join(event.text for event in events if isinstance(event, TextDelta))
         if new_text:
-            answer.text += new_text
-            answer.new_tokens = next(e.new_tokens for e in reversed(events) if isinstance(e, TextDelta))
+            answer.grow(new_text, next(e.new_tokens for e in reversed(events) if isinstance(e, TextDelta)))
             self._show(GENERATING_STATUS)
         for event in events:
             match event:

@@ -6,11 +6,12 @@ from typing import Any
 
 import flet as ft
 
-from helpers.chat_session import Message, MessageStatus
+from helpers.chat_session import MessageStatus
 from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import fact_chip, icon_button, said, small_text
 from ui.components.draft_field import DraftField
+from ui.components.observable_message import GrowingAnswer, ObservableMessage
 from ui.components.readable import readable_seconds
 from ui.fonts import CODE_FONT
 
@@ -28,7 +29,7 @@ class MessageActions:
 
 
 @safe_component
-def PairMessage(message: Message, actions: MessageActions, dark: bool, busy: bool) -> ft.Control:
+def PairMessage(message: ObservableMessage, actions: MessageActions, dark: bool, busy: bool) -> ft.Control:
     """The tab's form: the prompt as a line, the response as a card."""
     if message.role == "user":
         return ft.Row(
@@ -52,7 +53,13 @@ def PairMessage(message: Message, actions: MessageActions, dark: bool, busy: boo
 
 @safe_component
 def BubbleMessage(
-    message: Message, actions: MessageActions, dark: bool, busy: bool, width: int, editing: bool, set_editing: Any
+    message: ObservableMessage,
+    actions: MessageActions,
+    dark: bool,
+    busy: bool,
+    width: int,
+    editing: bool,
+    set_editing: Any,
 ) -> ft.Control:
     """The chat's form: the user on the right, the assistant on the left, at most ``width`` pixels wide."""
     mine = message.role == "user"
@@ -88,7 +95,20 @@ def BubbleMessage(
 
 
 @safe_component
-def EditBubble(message: Message, save: Callable[[str], Any], close: Callable[[], Any]) -> ft.Control:
+def GrowingText(growing: GrowingAnswer) -> ft.Control:
+    """A running answer; a token redraws this alone."""
+    # Markdown parses and highlights everything again on each change, so it is plain text.
+    return said(growing.text + CURSOR, 15)
+
+
+@safe_component
+def GrowingCount(growing: GrowingAnswer) -> ft.Control:
+    """How many tokens a running answer has."""
+    return small_text(_counted(growing.new_tokens))
+
+
+@safe_component
+def EditBubble(message: ObservableMessage, save: Callable[[str], Any], close: Callable[[], Any]) -> ft.Control:
     """Change a message and go on from there."""
     text = ft.use_ref(message.text)
 
@@ -120,11 +140,10 @@ def _side(mine: bool) -> ft.MainAxisAlignment:
     return ft.MainAxisAlignment.END if mine else ft.MainAxisAlignment.START
 
 
-def _answer(message: Message, dark: bool) -> list[ft.Control]:
+def _answer(message: ObservableMessage, dark: bool) -> list[ft.Control]:
     parts: list[ft.Control] = []
     if message.status is MessageStatus.STREAMING:
-        # Markdown parses and highlights everything again on each change, so a running answer is plain text.
-        parts.append(said(message.text + CURSOR, 15))
+        parts.append(GrowingText(message.growing))
     elif message.text:
         parts.append(_markdown(message.text, dark))
     if message.error is not None:
@@ -183,8 +202,12 @@ def _failure(message: str, hint: str) -> ft.Control:
     )
 
 
-def _footer(message: Message, actions: MessageActions, busy: bool, spread: bool = False) -> ft.Control:
-    facts: list[ft.Control] = [small_text(statistics(message))]
+def _footer(message: ObservableMessage, actions: MessageActions, busy: bool, spread: bool = False) -> ft.Control:
+    facts: list[ft.Control] = [
+        GrowingCount(message.growing)
+        if message.status is MessageStatus.STREAMING
+        else small_text(statistics(message))
+    ]
     if message.status is MessageStatus.STOPPED:
         facts.insert(0, fact_chip("stopped", "You stopped this answer; its text so far is kept."))
     if message.speaker:
@@ -208,11 +231,11 @@ def _footer(message: Message, actions: MessageActions, busy: bool, spread: bool 
     )
 
 
-def statistics(message: Message) -> str:
+def statistics(message: ObservableMessage) -> str:
     """Tokens, seconds, speed and time to first token, as far as they are known."""
     result = message.result
     if result is None:
-        return f"{message.new_tokens} tokens" if message.new_tokens else ""
+        return _counted(message.new_tokens)
     speed = f" · {result.tokens_per_second:.0f} tok/s" if result.new_tokens > 1 else ""
     limit = " · token limit reached" if str(result.finish_reason) == "length" else ""
     return (
@@ -221,7 +244,11 @@ def statistics(message: Message) -> str:
     )
 
 
-def _copy_button(message: Message) -> ft.Control:
+def _counted(new_tokens: int) -> str:
+    return f"{new_tokens} tokens" if new_tokens else ""
+
+
+def _copy_button(message: ObservableMessage) -> ft.Control:
     return icon_button(
         ft.Icons.CONTENT_COPY,
         "Copy",
@@ -230,7 +257,7 @@ def _copy_button(message: Message) -> ft.Control:
     )
 
 
-def _user_buttons(message: Message, actions: MessageActions, busy: bool, set_editing: Any) -> ft.Row:
+def _user_buttons(message: ObservableMessage, actions: MessageActions, busy: bool, set_editing: Any) -> ft.Row:
     buttons = [_copy_button(message)]
     if actions.edit is not None:
         edit = "Edit and go on from here"

@@ -21,16 +21,11 @@ from helpers.chat_session import (
 from helpers.local_inference import ModelSelection, PromptRequest, RenderedPrompt
 from ui.app_services import AppServices
 from ui.background_tasks import Debounced, Notify, pump, run_blocking
+from ui.components.observable_message import ObservableMessage as ObservableMessage
 from ui.components.readable import readable_bytes
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui.inference.prompt_state import PromptState
 from ui.inference.sampling_state import SamplingState
-
-
-@ft.observable
-class ObservableMessage(Message):
-    """A message that redraws alone."""
-
 
 COUNT_AFTER_SECONDS = 0.25
 

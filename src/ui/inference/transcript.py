@@ -1,7 +1,7 @@
 """The list of messages, shared by the tab and the Full Chat View."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import flet as ft
 
@@ -10,6 +10,7 @@ from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import empty_state
 from ui.components.message_view import BubbleMessage, MessageActions, PairMessage
+from ui.components.observable_message import ObservableMessage
 from ui.inference.inference_state import InferenceState, ObservableChat
 
 # Every message on the page is diffed when the list changes, so a long history is shown from its end.
@@ -41,7 +42,7 @@ def Transcript(
             )
         )
     last = chat.messages[-1]
-    for message in chat.messages[hidden:]:
+    for message in cast(list[ObservableMessage], chat.messages[hidden:]):
         # Only rows whose buttons depend on it are drawn again when an answer begins and ends.
         busy = chat.busy and (message is last or message.role == "user")
         controls.append(
@@ -68,7 +69,7 @@ def Transcript(
 
 @safe_component
 def MessageRow(
-    message: Message,
+    message: ObservableMessage,
     busy: bool,
     is_last: bool,
     can_undo: bool,
@@ -77,7 +78,7 @@ def MessageRow(
     explain: Callable[[Message], Any],
     bubble_width: int | None,
 ) -> ft.Control:
-    """One message with its buttons; it redraws alone while its text grows."""
+    """One message with its buttons; it redraws alone, and while its text grows only that does."""
     editing, set_editing = ft.use_state(False)
     newest_answer = is_last and message.role == "assistant"
     actions = MessageActions(
