@@ -1,14 +1,19 @@
 """The Runs screen's state on a real workspace."""
 
+import asyncio
+import datetime as dt
+import itertools
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from db import training_runs
 from db.database import Database
-from db.models import RunStatus
-from db.training_runs import MetricRow
-from errors import StorageError
+from db.models import RunStatus, utc_now
+from db.training_runs import MetricRow, RunSort
+from errors import SettingsError, StorageError
 from helpers.run_overview import PAGE_SIZE
 from ui.runs.loss_chart import drawable, nearest, ticks
 from ui.runs.runs_state import RunsState
@@ -102,3 +107,108 @@ def test_the_axis_covers_the_numbers_and_marks_fall_on_the_nearest_step() -> Non
         assert marks[0] <= low <= high <= marks[-1] and 2 <= len(marks) <= 9
     assert drawable("loss", [(1, None), (2, float("nan"))]) is None
     assert nearest(((0, 1.0), (10, 1.0), (20, 1.0)), 14) == 1
+
+
+async def test_search_filters_and_order_hold_together(database: Database) -> None:
+    bases, statuses = ("base/one", "base/two"), (RunStatus.COMPLETED, RunStatus.FAILED)
+    made = {}
+    with database.session_scope() as session:
+        for word, base, status in itertools.product(("ship", "storm"), bases, statuses):
+            name = f"{word} {base[-3:]} {status.value}"
+            made[name] = (word, base, status)
+            training_runs.create(session, name=name, base_model=base, status=status)
+    runs = RunsState(database, lambda _: None)
+    for word, base, status in itertools.product(("", "SHIP"), (None, *bases), (None, *statuses)):
+        runs.search = word
+        await runs.filter_base(base)
+        await runs.filter_status(status)
+        await runs.sort_by(RunSort.NAME)
+        wanted = [
+            name
+            for name, (its_word, its_base, its_status) in made.items()
+            if word.lower() in its_word and base in (None, its_base) and status in (None, its_status)
+        ]
+        assert [row.name for row in runs.rows] == sorted(wanted)
+
+
+async def test_a_list_that_cannot_be_read_says_why_and_comes_back(database: Database, tmp_path: Path) -> None:
+    add_runs(database, 1)
+    notices: list[str] = []
+    runs = RunsState(database, notices.append)
+    rename = "ALTER TABLE {} RENAME TO {}"
+    with closing(sqlite3.connect(tmp_path / "playground.db")) as other:
+        other.execute(rename.format("training_runs", "away"))
+        await runs.refresh()
+        assert runs.failure and runs.loaded
+        other.execute(rename.format("away", "training_runs"))
+    await runs.refresh()
+    assert (runs.failure, len(runs.rows)) == ("", 1)
+
+
+async def test_a_training_without_a_sign_of_life_is_shown_as_died(database: Database) -> None:
+    run = add_runs(database, 1, status=RunStatus.RUNNING)[0]
+    with database.session_scope() as session:
+        training_runs.find_or_raise(session, run).heartbeat_at = utc_now() - dt.timedelta(hours=1)
+    runs = RunsState(database, lambda _: None)
+    await runs.refresh()
+    await runs.choose(run)
+    assert runs.rows[0].status is RunStatus.FAILED and "was killed" in runs.rows[0].error
+    assert runs.details.run is not None and "was killed" in runs.details.run.error
+
+
+async def test_a_run_needs_a_name(database: Database) -> None:
+    run = add_runs(database, 1)[0]
+    runs = RunsState(database, lambda _: None)
+    with pytest.raises(SettingsError):
+        await runs.rename(run, " \n")
+    await runs.rename(run, " better ")
+    assert [row.name for row in runs.rows] == ["better"]
+
+
+async def test_notes_are_kept_when_the_details_close_while_writing(database: Database) -> None:
+    run = add_runs(database, 1)[0]
+    runs = RunsState(database, lambda _: None)
+    await runs.choose(run)
+    runs.details.note_soon(run, "go")
+    runs.details.note_soon(run, "good")
+    runs.close()
+    async with asyncio.timeout(10):
+        while not await noted(database, run):
+            await asyncio.sleep(0.02)
+    await runs.choose(run)
+    assert runs.details.run is not None and runs.details.run.notes == "good"
+
+
+async def noted(database: Database, run: int) -> str:
+    with database.read_scope() as session:
+        return training_runs.find_or_raise(session, run).notes
+
+
+async def test_a_cancelled_scan_records_nothing(database: Database, tmp_path: Path) -> None:
+    for number in range(20):
+        adapter_in(tmp_path / "tree" / str(number))
+    scan = ScanState(database)
+    scan.show()
+    task = asyncio.create_task(scan.scan(str(tmp_path / "tree")))
+    while not scan.running:
+        await asyncio.sleep(0)
+    scan.cancel()
+    assert not await task
+    assert "cancelled" in scan.failure and not scan.running and not scan.stopping
+    runs = RunsState(database, lambda _: None)
+    await runs.refresh()
+    assert runs.total == 0
+
+
+async def test_esc_closes_the_question_then_the_details(database: Database) -> None:
+    left: list[int] = []
+    first, second = add_runs(database, 2)
+    runs = RunsState(database, lambda _: None, on_leave=lambda: left.append(1))
+    await runs.choose(first)
+    runs.ask("rename")
+    runs.back()
+    assert (runs.asking, runs.chosen, left) == ("", first, [])
+    await runs.choose(second)
+    assert (runs.chosen, len(left)) == (second, 1)
+    runs.back()
+    assert (runs.chosen, len(left)) == (None, 2)
