@@ -11,7 +11,7 @@ from db.database import Database
 from db.models import RunStatus
 from errors import SettingsError
 from ui.datasets.datasets_state import DATASETS_ON_A_PAGE, ROWS_ON_A_PAGE, DatasetsState
-from ui.datasets.import_state import ImportPhase
+from ui.datasets.import_state import MOST_ROWS_PREVIEWED, ImportPhase
 from ui_desk import until
 
 
@@ -93,6 +93,49 @@ async def test_a_cancelled_import_leaves_nothing(database, tmp_path):
     assert importing.phase is ImportPhase.CHECKED and "cancelled" in importing.hint
     await screen.state.load()
     assert screen.state.datasets == [] and screen.changes == 0
+
+
+async def test_a_preview_that_comes_after_another_path_was_typed_is_dropped(database, tmp_path):
+    importing = Screen(database).state.importing
+    importing.begin()
+    path = write_lines(tmp_path / "slow.jsonl", [{"prompt": "q", "response": "a"}] * 4000)
+    for turn_away in (lambda: importing.type_source("another.jsonl"), importing.close):
+        reading = asyncio.create_task(importing.check(path))
+        await until(lambda: importing.phase is ImportPhase.CHECKING)
+        turn_away()
+        await reading
+        assert importing.phase is ImportPhase.CHOOSING and importing.preview is None
+    await importing.check(path)
+    assert importing.phase is ImportPhase.CHECKED
+    importing.type_source(path + "x")
+    assert importing.phase is ImportPhase.CHOOSING, "rows of another file than the one named are never imported"
+
+
+async def test_the_preview_of_a_long_file_says_that_it_counted_its_beginning_only(database, tmp_path):
+    screen = Screen(database)
+    importing = screen.state.importing
+    most = MOST_ROWS_PREVIEWED
+    await importing.check(write_lines(tmp_path / "long.jsonl", [{"prompt": "q", "response": "a"}] * (most + 3)))
+    assert importing.preview is not None and (importing.preview.usable, importing.preview.exact) == (most, False)
+    await importing.run()
+    assert importing.result is not None and importing.result.imported == most + 3
+
+
+async def test_only_what_looks_like_a_hub_dataset_is_asked_for_split_and_token(database, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    write_lines(tmp_path / "mine" / "data", [{"prompt": "q", "response": "a"}])
+    importing = Screen(database).state.importing
+    for text, expected in (
+        ("someone/lessons", True),
+        ("someone/lessons:part", True),
+        ("mine/data", False),
+        ("some/file.jsonl", False),
+        ("/tmp/lessons", False),
+        ("", False),
+    ):
+        importing.type_source(text)
+        assert importing.from_hub is expected, text
 
 
 async def test_the_list_is_paged_and_searched(database):

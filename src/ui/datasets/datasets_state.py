@@ -9,7 +9,7 @@ import flet as ft
 from db import datasets
 from db.database import Database
 from db.models import Dataset, DatasetRow
-from errors import PlaygroundError, SettingsError
+from errors import PlaygroundError
 from helpers.dataset_import import remove_dataset
 from ui.background_tasks import Notify, run_blocking
 from ui.datasets.import_state import ImportState
@@ -17,8 +17,6 @@ from ui.datasets.import_state import ImportState
 DATASETS_ON_A_PAGE = 50
 ROWS_ON_A_PAGE = 20
 RANDOM_ROWS = 5
-# The search finds names by a part; the equal one is among these.
-SAME_NAME_CANDIDATES = 1000
 
 
 @ft.observable
@@ -120,6 +118,7 @@ class DatasetsState:
             # Off the list and out of the details at once; a million rows take a while.
             if self.chosen is not None and self.chosen.id == dataset.id:
                 self._forget_chosen()
+            self.datasets = [other for other in self.datasets if other.id != dataset.id]
             await run_blocking(remove_dataset, self.database, dataset.id)
         finally:
             self.deleting = ""
@@ -159,10 +158,5 @@ class DatasetsState:
             return list(datasets.sample_rows(session, dataset_id, RANDOM_ROWS, random.Random()))
 
     def _write_name(self, dataset_id: int, name: str) -> Dataset:
-        if not name:
-            raise SettingsError("The dataset has no name.", "Type a name for it.")
         with self.database.session_scope() as session:
-            same = datasets.list_page(session, search=name, limit=SAME_NAME_CANDIDATES)
-            if any(dataset.name == name and dataset.id != dataset_id for dataset in same):
-                raise SettingsError(f"Another dataset is called “{name}”.", "Choose another name.")
             return datasets.rename(session, dataset_id, name)

@@ -1,4 +1,4 @@
-"""The dialog “Import dataset”: the file, what is recognised in it, and the result."""
+"""The dialog “Import dataset”: the source, what is recognised in it, and the result."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import flet as ft
 from helpers.dataset_import import DatasetPreview
 from ui import theme
 from ui.background_tasks import guard, safe_component
-from ui.components.cards import fact_chip, facts, said, small_text
+from ui.components.cards import fact_chip, facts, said, small_text, text_button
 from ui.components.draft_field import DraftField
 from ui.components.picker import picker
 from ui.components.readable import readable_bytes
@@ -20,7 +20,9 @@ FILE_TYPES = ["json", "jsonl", "ndjson", "csv", "tsv", "parquet"]
 def import_dialog(importing: ImportState, files: ft.FilePicker, width: int) -> ft.AlertDialog:
     """``width`` is the window's, in pixels."""
     return ft.AlertDialog(
-        modal=True,
+        # Esc closes it; an import goes on then.
+        modal=False,
+        on_dismiss=guard(importing.close),
         scrollable=True,
         title=ft.Text("Import dataset"),
         content=ft.Container(ImportForm(importing, files), width=min(width - 120, 860)),
@@ -29,44 +31,51 @@ def import_dialog(importing: ImportState, files: ft.FilePicker, width: int) -> f
 
 @safe_component
 def ImportForm(importing: ImportState, files: ft.FilePicker) -> ft.Control:
-    """File, preview, name and buttons, or the result."""
+    """Source, preview, name and buttons, or the result."""
     rows: list[ft.Control]
     if importing.phase is ImportPhase.DONE:
         rows = _result(importing)
     else:
-        rows = [FileField(importing, files)]
+        rows = [SourceField(importing, files)]
+        if importing.from_hub:
+            rows.append(HubFields(importing))
         if importing.busy:
             rows.append(_progress(importing))
         elif importing.hint and not importing.error:
             rows.append(small_text(importing.hint))
         if importing.error:
-            rows.append(_failure(importing.error, importing.hint))
+            rows.append(_failure(importing))
         if importing.columns:
             rows.append(_mapping(importing))
         if importing.preview is not None and importing.preview.format is not None:
             rows += _preview(importing.preview)
-            rows.append(NameField(importing))
+            rows.append(ft.Container(NameField(importing), padding=ft.Padding.only(top=theme.SPACE_M)))
         elif importing.columns:
             rows.append(small_text("Choose the prompt and the response to see the first rows."))
         elif not importing.busy and not importing.error:
             rows.append(
-                small_text("JSON, JSONL, CSV or Parquet. What is recognised is shown before anything is saved.")
+                small_text(
+                    "JSON, JSONL, CSV, TSV or Parquet, or “owner/name” of the Hugging Face hub. "
+                    "What is recognised is shown before anything is saved."
+                )
             )
     rows.append(_buttons(importing))
     return ft.Column(rows, spacing=theme.SPACE_M, tight=True, horizontal_alignment=ft.CrossAxisAlignment.STRETCH)
 
 
 @safe_component
-def FileField(importing: ImportState, files: ft.FilePicker) -> ft.Control:
-    """The path, typed or picked."""
+def SourceField(importing: ImportState, files: ft.FilePicker) -> ft.Control:
+    """The path or id, typed or picked."""
     typed = ft.use_ref(importing.path)
 
     def remember(text: str) -> None:
         typed.current = text
+        importing.type_source(text)
 
     async def browse() -> None:
         picked = await files.pick_files(dialog_title="Choose a dataset", allowed_extensions=FILE_TYPES)
         if picked and picked[0].path:
+            typed.current = picked[0].path
             await importing.check(picked[0].path)
 
     row: list[ft.Control] = [
@@ -75,12 +84,11 @@ def FileField(importing: ImportState, files: ft.FilePicker) -> ft.Control:
             hash(importing.path),
             on_change=remember,
             on_submit=importing.check,
-            label="File",
-            hint_text="Path of a JSON, JSONL, CSV or Parquet file, or of a folder of them",
+            label="File, folder or Hugging Face dataset id",
             autofocus=True,
             expand=True,
             dense=True,
-            disabled=importing.busy,
+            disabled=importing.phase is ImportPhase.IMPORTING,
         )
     ]
     # A browser may not see the files of the machine, so there the path is typed.
@@ -88,10 +96,41 @@ def FileField(importing: ImportState, files: ft.FilePicker) -> ft.Control:
         row.append(ft.OutlinedButton("Browse...", icon=ft.Icons.FOLDER_OPEN, on_click=guard(browse)))
     row.append(
         ft.FilledTonalButton(
-            "Read file", on_click=guard(lambda: importing.check(typed.current or "")), disabled=importing.busy
+            "Show rows", on_click=guard(lambda: importing.check(typed.current or "")), disabled=importing.busy
         )
     )
     return ft.Row(row)
+
+
+@safe_component
+def HubFields(importing: ImportState) -> ft.Control:
+    """What only a dataset of the hub has; the token is used for this import and stored nowhere."""
+    imported = importing.phase is ImportPhase.IMPORTING
+    return ft.Row(
+        [
+            DraftField(
+                importing.split,
+                0,
+                on_change=importing.type_split,
+                label="Split (optional)",
+                tooltip="Empty: “train”, or the only one",
+                expand=1,
+                dense=True,
+                disabled=imported,
+            ),
+            DraftField(
+                "",
+                0,
+                on_change=importing.type_token,
+                label="Access token (optional)",
+                tooltip="For private and gated datasets. It is used for this import and not stored.",
+                password=True,
+                expand=2,
+                dense=True,
+                disabled=imported,
+            ),
+        ]
+    )
 
 
 @safe_component
@@ -118,14 +157,17 @@ def _rows_words(count: int) -> str:
 
 def _preview(preview: DatasetPreview) -> list[ft.Control]:
     skipped = sum(preview.skipped.values())
-    chips = [
-        fact_chip(f"Format {preview.format}", "How the rows are written in the file", strong=True),
-        fact_chip(f"{_rows_words(preview.usable)} to import"),
-        fact_chip(f"{_rows_words(skipped)} to skip"),
-    ]
-    parts: list[ft.Control] = [facts(chips)]
+    known_as = fact_chip(f"Format {preview.format}", "How the rows are written in the source", strong=True)
+    if preview.exact:
+        counts = [
+            fact_chip(f"{_rows_words(preview.usable)} to import"),
+            fact_chip(f"{_rows_words(skipped)} to skip"),
+        ]
+    else:
+        counts = [fact_chip(f"{preview.usable:,} of the first {_rows_words(preview.usable + skipped)} can be used")]
+    parts: list[ft.Control] = [facts([known_as, *counts])]
     if not preview.exact:
-        parts.append(small_text("The file is long: the counts are of its beginning."))
+        parts.append(small_text("Only the beginning is read now; the import counts all rows."))
     if skipped:
         parts.append(said(skipped_words(preview.skipped), theme.TEXT_SMALL, theme.SECONDARY_TEXT))
     return [*parts, row_table(list(enumerate(preview.first_rows)))]
@@ -182,22 +224,30 @@ def _mapping(importing: ImportState) -> ft.Control:
 def _progress(importing: ImportState) -> ft.Control:
     progress, share, words = importing.progress, None, "Importing..."
     if importing.phase is ImportPhase.CHECKING:
-        words = "Reading the file..."
+        words = "Reading the first rows..."
     elif progress is not None:
         share = min(progress.bytes_read / progress.bytes_total, 1.0) if progress.bytes_total else None
-        read = f"{readable_bytes(progress.bytes_read)} of {readable_bytes(progress.bytes_total)}"
+        read = readable_bytes(progress.bytes_read)
+        if progress.bytes_total:
+            read = f"{read} of {readable_bytes(progress.bytes_total)}"
         words = f"Importing: {progress.rows:,} rows · {read}"
+    if importing.cancelling and importing.phase is ImportPhase.IMPORTING:
+        share, words = None, "Cancelling; what was saved is being removed..."
     return ft.Column([ft.ProgressBar(value=share), small_text(words)], spacing=6, tight=True)
 
 
-def _failure(message: str, hint: str) -> ft.Control:
-    words: list[ft.Control] = [said(message, 13, ft.Colors.ERROR)]
-    if hint:
-        words.append(small_text(hint))
+def _failure(importing: ImportState) -> ft.Control:
+    words: list[ft.Control] = [said(importing.error, 13, ft.Colors.ERROR)]
+    if importing.hint:
+        words.append(small_text(importing.hint))
+    again: list[ft.Control] = []
+    if importing.phase is ImportPhase.CHOOSING:
+        again = [text_button("Try again", ft.Icons.REFRESH, lambda: importing.check(importing.path))]
     return ft.Row(
         [
             ft.Icon(ft.Icons.ERROR_OUTLINE, size=18, color=ft.Colors.ERROR),
             ft.Column(words, spacing=2, expand=True, tight=True),
+            *again,
         ],
         vertical_alignment=ft.CrossAxisAlignment.START,
     )
@@ -208,7 +258,7 @@ def _buttons(importing: ImportState) -> ft.Control:
         buttons: list[ft.Control] = [ft.FilledButton("Done", autofocus=True, on_click=guard(importing.close))]
     elif importing.phase is ImportPhase.IMPORTING:
         buttons = [
-            ft.TextButton("Cancel import", on_click=guard(importing.cancel)),
+            ft.TextButton("Cancel import", on_click=guard(importing.cancel), disabled=importing.cancelling),
             ft.OutlinedButton("Go on in the background", on_click=guard(importing.close)),
         ]
     else:
