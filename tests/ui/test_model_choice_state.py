@@ -305,6 +305,16 @@ async def test_bases_located_in_two_windows_are_both_remembered(desk):
     assert notices == []
 
 
+async def test_a_base_located_in_one_window_is_found_in_another_that_was_open_before(desk):
+    run = desk.add_run("moved", desk.models.first, base_model="/training/machine/base")
+    here, there = [(await choice(desk))[0] for _ in range(2)]
+    for model in (here, there):
+        await model.select_run(run)
+    await here.locate_base_model(str(desk.models.base))
+    await there.select_run(run)
+    assert there.phase is ChoicePhase.READY and there.locations == here.locations
+
+
 @pytest.mark.parametrize("folder", ["no such folder", "~no-such-user-here/base", ""])
 async def test_a_folder_without_a_base_is_refused_and_nothing_is_remembered(desk, folder):
     run = desk.add_run("moved", desk.models.first, base_model="/training/machine/base")

@@ -167,11 +167,11 @@ class ModelChoiceState:
             self._fail("This run has no adapter folder.", "Choose another run, or add the adapter's folder.")
             return False
         self.phase, self.status, self.hint, self.report = ChoicePhase.VALIDATING, VALIDATING_STATUS, "", None
-        examined = False
+        examined, chosen = False, (self.adapter_path, self.base_model, self.run_path)
         try:
-            signature, report = await run_blocking(
-                _examine, self.adapter_path, self.base_model, dict(self.locations), self.run_path
-            )
+            # Read again: another window may have located the base, or forgotten where it lies.
+            locations = await run_blocking(self._read_locations)
+            signature, report = await run_blocking(_examine, *chosen, locations)
             examined = True
         finally:
             # Whatever happens, the spinner ends; the cause itself goes on to the handler's guard.
@@ -180,7 +180,7 @@ class ModelChoiceState:
                 self.hint = "Choose the run again; the log has the details."
         if ticket != self._ticket:
             return False
-        self._checked = signature
+        self._checked, self.locations = signature, locations
         return self._take_in(report)
 
     async def check_still_valid(self) -> bool:
@@ -269,7 +269,7 @@ def _typed_path(text: str) -> Path:
 
 
 def _examine(
-    folder: str, base_model: str, locations: Mapping[str, str], run_path: str | None
+    folder: str, base_model: str, run_path: str | None, locations: Mapping[str, str]
 ) -> tuple[FolderSignature | None, ValidationReport]:
     # The signature first: files that change while they are examined are then examined again.
     signature = _signature(folder)
