@@ -196,12 +196,6 @@ def rename(session: Session, dataset_id: int, name: str) -> Dataset:
     return dataset
 
 
-def delete(session: Session, dataset_id: int) -> None:
-    """Removes a dataset and its rows; runs that were trained on it stay. Raises NotFoundError."""
-    session.delete(find_or_raise(session, dataset_id))
-    session.flush()
-
-
 def _insert(session: Session, dataset_id: int, start: int, rows: Sequence[NewRow]) -> None:
     session.execute(
         insert(DatasetRow),

@@ -22,6 +22,9 @@ _ROWS_PER_TRANSACTION = 2000
 _SECONDS_BETWEEN_LOOKS = 0.2
 # Other programs take an import without a sign of life for ten minutes for one that was killed.
 _SECONDS_BETWEEN_SIGNS = 60.0
+# Who waits for SQLite's lock looks every 100 ms, and may find it taken every time by one who never pauses.
+_SECONDS_BETWEEN_PAUSES = 0.4
+_SECONDS_OF_A_PAUSE = 0.11
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,10 @@ def _reading(source: DatasetSource) -> Iterator[RowReader]:
 
 
 def _delete_in_chunks(database: Database, dataset_id: int, until: float | None = None) -> None:
-    remains = True
+    remains, next_pause = True, time.monotonic() + _SECONDS_BETWEEN_PAUSES
     while remains and (until is None or time.monotonic() < until):
         with database.session_scope() as session:
             remains = datasets.delete_some(session, dataset_id, _ROWS_PER_TRANSACTION)
+        if remains and time.monotonic() > next_pause:
+            time.sleep(_SECONDS_OF_A_PAUSE)
+            next_pause = time.monotonic() + _SECONDS_BETWEEN_PAUSES

@@ -1,6 +1,10 @@
 """Saved datasets: order, sampling, names, removal."""
 
+import datetime as dt
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +12,7 @@ import pytest
 from db import datasets, training_runs
 from db.database import Database
 from db.datasets import NewRow
-from db.models import Dataset
+from db.models import Dataset, utc_now
 from errors import NotFoundError, SettingsError
 
 
@@ -148,17 +152,40 @@ def test_a_dataset_is_found_by_name_or_number(database: Database) -> None:
                 find(session, missing)
 
 
-def test_a_removed_dataset_takes_its_rows_and_leaves_the_runs_trained_on_it(database: Database) -> None:
+def test_a_dataset_that_is_removed_is_gone_at_once_and_its_rows_go_in_portions(database: Database) -> None:
     saved = _saved(database, 10)
     with database.session_scope() as session:
         run = training_runs.create(session, name="run", base_model="base", dataset_id=saved.id)
     with database.session_scope() as session:
-        datasets.delete(session, saved.id)
+        datasets.set_aside(session, saved.id)
     with database.read_scope() as session:
-        assert datasets.first_rows(session, saved.id, 10) == []
         assert training_runs.find_or_raise(session, run.id).dataset_id is None
         with pytest.raises(NotFoundError):
             datasets.sample_rows(session, saved.id, 1, random.Random(1))
+    left = []
+    remains = True
+    while remains:
+        with database.session_scope() as session:
+            remains = datasets.delete_some(session, saved.id, 4)
+            left.append(len(datasets.first_rows(session, saved.id, 10)))
+    assert left == [6, 2, 0, 0]
+
+
+def test_what_a_program_that_ended_left_unfinished_is_told_from_what_is_at_work(database: Database) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with database.session_scope() as session:
+        at_work, killed, elsewhere, silent = (datasets.begin(session, source="s", format="f") for _ in range(4))
+        own = session.get_one(Dataset, at_work).name
+        session.get_one(Dataset, killed).name = own.replace(str(os.getpid()), str(ended.pid), 1)
+        session.get_one(Dataset, elsewhere).name = f"(unfinished {ended.pid} 0 another machine)"
+        session.get_one(Dataset, silent).created_at = utc_now() - dt.timedelta(minutes=11)
+    with database.read_scope() as session:
+        assert datasets.abandoned_ids(session) == [killed, silent]
+    with database.session_scope() as session:
+        datasets.append_rows(session, silent, 0, ())
+    with database.read_scope() as session:
+        assert datasets.abandoned_ids(session) == [killed], "none at all are a sign of life too"
 
 
 def test_sampling_and_removing_go_through_an_index(database: Database) -> None:

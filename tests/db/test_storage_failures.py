@@ -69,7 +69,7 @@ def test_a_file_of_something_else_is_refused(path: Path, content: bytes) -> None
 
 
 def test_damage_in_the_middle_is_named_when_it_is_met(database: Database, path: Path) -> None:
-    _fill(database, 500)
+    _fill(database, 5000)
     database.close()
     content = bytearray(path.read_bytes())
     middle = len(content) // 2 // 4096 * 4096
@@ -77,7 +77,7 @@ def test_damage_in_the_middle_is_named_when_it_is_met(database: Database, path: 
     path.write_bytes(content)
     with Database.open(path) as damaged:
         with pytest.raises(DamagedDatabaseError), damaged.session_scope() as session:
-            datasets.delete(session, 1)
+            datasets.delete_some(session, 1, 10_000)
         with damaged.read_scope() as session:
             assert datasets.find_or_raise(session, 1).name == "rows"
 

@@ -17,6 +17,7 @@ from db.database import Database
 from db.models import RunSource, RunStatus, TrainingRun, utc_now
 from errors import StorageError
 from helpers.app_paths import demo_assets_dir
+from helpers.dataset_import import remove_dataset
 from helpers.demo_workspace import DAMAGED_RUN, VERSION_KEY, ensure_demo_workspace
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -120,8 +121,9 @@ def test_what_the_user_removed_stays_removed(database: Database, workspace: Path
     json_run = run_named(database, "json-answers")
     with database.session_scope() as session:
         training_runs.delete(session, json_run.id)
-        for dataset in datasets.list_all(session):
-            datasets.delete(session, dataset.id)
+        saved = datasets.list_all(session)
+    for dataset in saved:
+        remove_dataset(database, dataset.id)
     shutil.rmtree(json_run.adapter_path or "")
     ensure_demo_workspace(database, workspace)
     assert "json-answers" not in [run.name for run in all_runs(database)]

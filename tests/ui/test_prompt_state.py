@@ -8,6 +8,7 @@ from db import datasets
 from db.database import Database
 from errors import NotFoundError
 from held_threads import HeldThreads
+from helpers.dataset_import import remove_dataset
 from ui.inference.prompt_state import PromptState
 from ui_desk import until
 
@@ -109,8 +110,7 @@ async def test_the_samples_of_a_deleted_dataset_go_with_it(database):
     prompt = await opened(database)
     prompt.choose_sample(0)
     text = prompt.text
-    with database.session_scope() as session:
-        datasets.delete(session, only)
+    remove_dataset(database, only)
     await prompt.load()
     assert (prompt.datasets, prompt.dataset_id, prompt.samples, prompt.sample_number) == ([], None, [], None)
     assert prompt.text == text, "what stands in the field stays"
@@ -120,8 +120,7 @@ async def test_choosing_a_dataset_that_was_deleted_meanwhile_offers_none_of_anot
     gone = add_dataset(database, "gone")
     add_dataset(database, "first")
     prompt = await opened(database)
-    with database.session_scope() as session:
-        datasets.delete(session, gone)
+    remove_dataset(database, gone)
     with pytest.raises(NotFoundError):
         await prompt.choose_dataset(gone)
     assert prompt.samples == []
