@@ -88,6 +88,12 @@ def _measure_dataset_import(folder: Path) -> "list[Figure]":
     return dataset_import.measure(folder)
 
 
+def _measure_runs_list(folder: Path) -> "list[Figure]":
+    import runs_list
+
+    return runs_list.measure(folder / "runs-list")
+
+
 BENCHMARKS: "dict[str, Callable[[Path], list[Figure]]]" = {
     "startup": _measure_startup,
     "tab-speed": _measure_tab_speed,
@@ -96,6 +102,7 @@ BENCHMARKS: "dict[str, Callable[[Path], list[Figure]]]" = {
     "run-tracking": _measure_run_tracking,
     "scan": _measure_scan,
     "dataset-import": _measure_dataset_import,
+    "runs-list": _measure_runs_list,
 }
 
 
