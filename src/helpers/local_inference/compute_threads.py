@@ -66,24 +66,25 @@ class ComputeThreads:
         self._seen = processor_time()
         self._quiet_looks = 0
         self._adapts = False
-        self.count = self._most
+        self._count = self._most
 
     def begin_answer(self, size_bytes: int, *, same_in_any_number: bool) -> None:
         """Choose the threads for an answer by a model of ``size_bytes`` (0 = unknown).
 
-        ``same_in_any_number``: the results are the same bits with any number of threads, so that it may change within
-        the answer. Otherwise (float32) the number chosen here stays until the answer ends.
+        ``same_in_any_number``: the results are the same bits with any number of threads, so that it may follow the
+        machine. Otherwise (float32) it is always the same one, so that the same seed gives the same answer whatever
+        else runs.
         """
         tiny = 0 < size_bytes < TINY_MODEL_BYTES
         self._adapts = same_in_any_number and not tiny
-        if tiny:
-            self._use(1)
-        else:
-            now = self._processor_time()
-            # Too short a time since the last look says nothing that it did not say.
-            if now.clock - self._seen.clock >= SECONDS_BETWEEN_LOOKS:
-                self.count = self._threads_for(now)
-            self._use(self.count)
+        if not self._adapts:
+            _set(1 if tiny else self._most)
+            return
+        now = self._processor_time()
+        # Too short a time since the last look says nothing that it did not say.
+        if now.clock - self._seen.clock >= SECONDS_BETWEEN_LOOKS:
+            self._count = self._threads_for(now)
+        _set(self._count)
 
     def adapt(self) -> None:
         """Look again, where it is time to and the answer allows it; fewer threads at once, more when quiet."""
@@ -92,19 +93,20 @@ class ComputeThreads:
         if time.monotonic() - self._seen.clock < SECONDS_BETWEEN_LOOKS:
             return
         wanted = self._threads_for(self._processor_time())
-        self._quiet_looks = self._quiet_looks + 1 if wanted > self.count else 0
-        if wanted < self.count or self._quiet_looks > 1:
+        self._quiet_looks = self._quiet_looks + 1 if wanted > self._count else 0
+        if wanted < self._count or self._quiet_looks > 1:
             self._quiet_looks = 0
-            self._use(wanted)
+            self._count = wanted
+            _set(wanted)
 
     def _threads_for(self, now: ProcessorTime) -> int:
         free = free_cores(self._seen, now, self._cores)
         self._seen = now
         return max(1, min(self._most, int(free + _UNNOTICED)))
 
-    def _use(self, count: int) -> None:
-        import torch
 
-        self.count = count
-        if torch.get_num_threads() != count:
-            torch.set_num_threads(count)
+def _set(count: int) -> None:
+    import torch
+
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)

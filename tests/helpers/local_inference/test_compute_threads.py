@@ -68,13 +68,14 @@ def test_threads_give_way_at_once_and_come_back_when_it_stays_quiet(machine: Mac
     assert torch.get_num_threads() == CORES
 
 
-def test_where_the_number_of_threads_changes_rounding_it_stays_for_an_answer(machine: Machine) -> None:
+def test_where_the_number_of_threads_changes_rounding_it_is_the_same_whatever_else_runs(machine: Machine) -> None:
     threads = threads_on(machine)
-    threads.begin_answer(LARGE, same_in_any_number=False)
-    machine.others = 3.0
-    threads.adapt()
-    assert torch.get_num_threads() == CORES
-    threads.begin_answer(LARGE, same_in_any_number=False)
+    for others in (0.0, 3.0, 9.0):
+        machine.others = others
+        threads.begin_answer(LARGE, same_in_any_number=False)
+        threads.adapt()
+        assert torch.get_num_threads() == CORES
+    threads.begin_answer(LARGE, same_in_any_number=True)
     assert torch.get_num_threads() == 1
 
 
