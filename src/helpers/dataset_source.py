@@ -2,9 +2,10 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from db.datasets import NewRow
 from errors import ImportFormatError
@@ -14,6 +15,8 @@ from helpers.dataset_formats import ColumnMapping, DatasetFormat, UnusableRow, r
 from helpers.dataset_hub import HubStream, hub_dataset_of
 
 _RECORDS_TO_RECOGNISE = 100
+# From here on it is taken for a file of something else.
+_MOST_UNREADABLE = 10_000
 
 
 class DatasetSource:
@@ -47,8 +50,14 @@ class DatasetSource:
         self.skipped: Counter[str] = Counter()
         self.at_end = False
         self._given_up = threading.Event()
-        self._beginning = list(islice(self._records, _RECORDS_TO_RECOGNISE))
-        readable = [record for record in self._beginning if not isinstance(record, UnreadableRecord)]
+        self._beginning: list[Mapping[str, Any] | UnreadableRecord] = []
+        readable: list[Mapping[str, Any]] = []
+        while not readable and len(self._beginning) < _MOST_UNREADABLE:
+            records = list(islice(self._records, _RECORDS_TO_RECOGNISE))
+            if not records:
+                break
+            self._beginning += records
+            readable = [record for record in records if not isinstance(record, UnreadableRecord)]
         self.columns = tuple(dict.fromkeys(column for record in readable for column in record))
         self.format = recognise_format(self.columns)
         if mapping is not None:

@@ -58,7 +58,7 @@ def _repository(folder: Path, files: dict[str, str]) -> Path:
     return repository
 
 
-def _words_on_disk(folder: Path) -> bytes:
+def _everything_on_disk(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
@@ -94,7 +94,7 @@ def test_a_token_opens_a_private_dataset_and_is_kept_nowhere(tmp_path: Path) -> 
         assert code == 0 and TOKEN not in printed
         code, printed = hub.add(NAME, "--hf-key", TOKEN + "Wrong")
         assert code == 1 and "private" in printed and TOKEN not in printed
-    assert TOKEN.encode() not in _words_on_disk(tmp_path)
+    assert TOKEN.encode() not in _everything_on_disk(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,63 @@ def test_others_can_write_during_an_import_and_see_nothing_of_it(database: Datab
     assert seen[-1].bytes_read == seen[-1].bytes_total == path.stat().st_size
     with database.read_scope() as session:
         assert [row.position for row in datasets.rows_page(session, saved.id, 4990, 50)] == list(range(4990, 5000))
+
+
+def _as_parquet(folder: Path) -> Path:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [{"prompt": str(number), "response": "r"} for number in range(7000)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "rows.parquet", row_group_size=1500)
+    return folder / "rows.parquet"
+
+
+def _as_json(folder: Path) -> Path:
+    rows = [{"prompt": str(number), "response": "r" * 100} for number in range(7000)]
+    (folder / "rows.json").write_text(json.dumps({"data": rows}), encoding="utf-8")
+    return folder / "rows.json"
+
+
+def _as_saved_folder(folder: Path) -> Path:
+    import datasets as library
+
+    rows = [{"prompt": str(number), "response": "r"} for number in range(7000)]
+    library.Dataset.from_list(rows).save_to_disk(str(folder / "saved"))
+    return folder / "saved"
+
+
+@pytest.mark.parametrize("write", [_as_parquet, _as_json, _as_saved_folder, lambda folder: _file(folder, 7000)])
+def test_progress_of_every_kind_of_source_grows_to_its_end(
+    database: Database, tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    seen: list[ImportProgress] = []
+    import_dataset(database, write(tmp_path), on_progress=seen.append)
+    assert seen[-1].rows == 7000
+    shares = [progress.bytes_read / progress.bytes_total for progress in seen]
+    assert shares == sorted(shares) and shares[0] < 0.7 and shares[-1] == 1
+
+
+def test_a_file_that_begins_with_many_unreadable_lines_is_still_recognised(
+    database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("no JSON\n" * 250 + '{"prompt": "p", "response": "r"}\n' * 3, encoding="utf-8")
+    assert preview(path).usable == 3
+    result = import_dataset(database, path)
+    assert (result.imported, result.skipped) == (3, {"the line is not JSON": 250})
+
+
+def test_splits_of_a_saved_folder_are_chosen_and_named(database: Database, tmp_path: Path) -> None:
+    import datasets as library
+
+    rows = library.Dataset.from_list([{"prompt": "Hi", "response": "Ahoy"}] * 4)
+    library.DatasetDict({"dev": rows.select([0]), "test": rows}).save_to_disk(str(tmp_path / "saved"))
+    assert import_dataset(database, tmp_path / "saved", split="dev").imported == 1
+    for split in (None, "train"):
+        with pytest.raises(ImportFormatError, match="dev, test"):
+            preview(tmp_path / "saved", split=split)
+    with pytest.raises(ImportFormatError, match="no splits"):
+        preview(_file(tmp_path, 3), split="train")
 
 
 def test_a_stopped_import_leaves_nothing(database: Database, tmp_path: Path) -> None:
