@@ -121,6 +121,31 @@ def peft_config(adapter: AdapterFolder) -> Any:
     return config
 
 
+def go_together(first: Any, second: Any) -> bool:
+    """Whether adapters of two PEFT configs can be on one base at once.
+
+    False where one trains a module whole that the other targets, since PEFT would wrap the one's wrapper, and where
+    one trains single tokens and the other does not, since PEFT would look for these in both files.
+    """
+    if _with_single_tokens(first) != _with_single_tokens(second):
+        return False
+    return not (_targets(first) & _saved(second) or _saved(first) & _targets(second))
+
+
+def _with_single_tokens(config: Any) -> set[str]:
+    """The modules of which single tokens are trained; a list of tokens is of the input embeddings."""
+    tokens = getattr(config, "trainable_token_indices", None)
+    return set(tokens) if isinstance(tokens, dict) else {"input embeddings"} if tokens else set()
+
+
+def _targets(config: Any) -> set[str]:
+    return set() if isinstance(config.target_modules, str) else set(config.target_modules or ())
+
+
+def _saved(config: Any) -> set[str]:
+    return set(getattr(config, "modules_to_save", None) or ())
+
+
 def _require_usable(config: Any, adapter: AdapterFolder) -> None:
     kind = adapter.peft_type
     if config.is_prompt_learning or config.is_adaption_prompt or kind in ("XLORA", "POLY"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from errors import AdapterError, NoMatchingLayersError, OutOfMemoryError
 from helpers.local_inference.adapter_effect import measure_effect, require_effect
-from helpers.local_inference.adapter_files import AdapterFolder, peft_config
+from helpers.local_inference.adapter_files import AdapterFolder, go_together, peft_config
 from helpers.local_inference.adapter_strength import Strength, require_scalable
 from helpers.local_inference.generation_events import AdapterEffect
 from helpers.local_inference.memory_estimate import RESERVE_BYTES
@@ -112,7 +112,7 @@ class AttachedAdapters:
 
     def _attach(self, adapter: AdapterFolder, key: tuple[str, str]) -> None:
         config = peft_config(adapter)
-        self._make_room(adapter)
+        self._make_room(adapter, config)
         if adapter.reads_weights:
             self._use_ordinary_layers()
         self._made += 1
@@ -131,11 +131,12 @@ class AttachedAdapters:
         self._names[key] = name
         self._strengths[name] = Strength(self._peft, name)
 
-    def _make_room(self, adapter: AdapterFolder) -> None:
+    def _make_room(self, adapter: AdapterFolder, config: Any) -> None:
         if self._peft is None:
             return
-        if str(self._peft.peft_type.value) != adapter.peft_type:
-            # PEFT holds one kind of adapter on a model; taking all off leaves the base as it was.
+        same_kind = str(self._peft.peft_type.value) == adapter.peft_type
+        if not same_kind or not all(go_together(config, other) for other in self._peft.peft_config.values()):
+            # PEFT holds one kind of adapter on a model. Taking all off leaves the base as it was.
             self.detach_all()
             return
         for key in [key for key in self._names if key[0] == str(adapter.path)]:
@@ -209,11 +210,22 @@ class AttachedAdapters:
     def detach_all(self) -> None:
         """Leave the base as it was before the first adapter."""
         if self._peft is not None:
+            _put_back_saved_modules(self._peft)
             self._base = self._peft.unload()
             self._peft = None
         self._names.clear()
         self._strengths.clear()
         self._effects.clear()
+
+
+def _put_back_saved_modules(peft_model: Any) -> None:
+    """PEFT's unload() would leave the trained copies (``modules_to_save``) of the active adapter in the base."""
+    from peft.utils import ModulesToSaveWrapper
+
+    for path, module in list(peft_model.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            parent, _, name = path.rpartition(".")
+            setattr(peft_model.get_submodule(parent), name, module.original_module)
 
 
 def _logits(forward: Any, ids: Sequence[int]) -> "Tensor":

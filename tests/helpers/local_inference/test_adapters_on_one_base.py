@@ -1,5 +1,6 @@
 """One base serves all adapters; what does not fit is refused before it answers."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -91,6 +92,25 @@ def test_another_kind_of_adapter_takes_the_place_without_loading_the_base_again(
     assert answer(engine, base, adapter) == first
     assert answer(engine, base) == alone
     assert engine.bases.loads == 1
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+def test_adapters_that_train_the_same_module_in_different_ways_take_turns(
+    base: Path, adapter: Path, tmp_path: Path, engine: Engine
+) -> None:
+    ways: list[dict[str, Any]] = [
+        {"modules_to_save": ["embed_tokens", "lm_head"]},
+        {"trainable_token_indices": [40, 41, 42]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"peft_type": "ia3"},
+    ]
+    adapters = [None, adapter]
+    adapters += [build_tiny_adapter(base, tmp_path / str(number), **way) for number, way in enumerate(ways)]
+    expected = {path: answer(Engine(), base, path) for path in adapters}
+    assert len(set(expected.values())) == len(adapters)
+    for first, second in itertools.permutations(adapters, 2):
+        assert answer(engine, base, first) == expected[first], first
+        assert answer(engine, base, second) == expected[second], (first, second)
 
 
 def test_an_adapter_trained_again_at_the_same_path_is_read_again(

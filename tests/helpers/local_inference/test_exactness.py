@@ -82,6 +82,38 @@ def test_greedy_answers_equal_plain_peft_for_every_kind_of_adapter(
     assert result_of(engine.stream(alone)).token_ids == before == plain_answer(base, None, alone)
 
 
+# The linears of each family's attention, and all of its model in one word.
+ATTENTION = {"gpt2": ["c_attn"], "default": ["q_proj", "v_proj"]}
+
+
+@pytest.mark.parametrize("family", ["qwen2", "mistral", "gemma", "gpt2"])
+@pytest.mark.filterwarnings("ignore:.*tie_word_embeddings", "ignore:.*tied", "ignore:Setting `save_embedding_layers`")
+def test_every_kind_of_adapter_is_exact_in_the_other_families_too(
+    family: str, tmp_path: Path, engine: Engine
+) -> None:
+    window = {"sliding_window": 16} if family == "mistral" else {}
+    base = build_tiny_base(tmp_path / "base", family, **window)
+    attention = ATTENTION.get(family, ATTENTION["default"])
+    kinds: dict[str, dict[str, Any]] = {
+        "rslora": {"use_rslora": True},
+        "dora": {"use_dora": True},
+        "ia3": {"peft_type": "ia3"},
+        "bias": {"bias": "lora_only"},
+        "attention": {"target_modules": attention},
+        "all-linear": {"target_modules": "all-linear"},
+        "saved": {"target_modules": attention, "modules_to_save": ["wte" if family == "gpt2" else "embed_tokens"]},
+        "tokens": {"target_modules": attention, "trainable_token_indices": [40, 41, 42]},
+    }
+    alone = request_for(base)
+    before = result_of(engine.stream(alone)).token_ids
+    for name, config in kinds.items():
+        request = request_for(base, build_tiny_adapter(base, tmp_path / name, **config))
+        answer = result_of(engine.stream(request)).token_ids
+        assert answer == plain_answer(base, tmp_path / name, request), name
+        assert answer != before, name
+    assert result_of(engine.stream(alone)).token_ids == before
+
+
 def test_a_prompt_of_several_chunks_is_answered_as_in_one_piece(base: Path, adapter: Path, engine: Engine) -> None:
     request = request_for(base, adapter, prompt="Say hello to the sailor. " * 60)
     result = result_of(engine.stream(request))
