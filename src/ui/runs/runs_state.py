@@ -153,7 +153,9 @@ class RunsState:
         """Add what a finefoundry.db holds. Raises NotFoundError, ImportFormatError, StorageError."""
         done = await run_blocking(import_finefoundry, self.database, Path(path))
         skipped = f", {len(done.skipped):,} left out: {done.skipped[0][1]}" if done.skipped else ""
-        self.notify(f"{len(done.runs):,} new runs and {len(done.datasets):,} new datasets{skipped}")
+        runs, sets = len(done.runs), len(done.datasets)
+        new_runs = f"{runs:,} new {'run' if runs == 1 else 'runs'}"
+        self.notify(f"{new_runs} and {sets:,} new {'dataset' if sets == 1 else 'datasets'}{skipped}")
         await self.changed()
 
     async def changed(self) -> None:
