@@ -17,7 +17,7 @@ _RECORDED_ARGUMENTS = (
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("logging_steps", "eval_steps", "save_steps", "bf16", "fp16"),
 )
-_RECORDED_LORA = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
+_RECORDED_LORA = ("peft_type", "lora_dropout", "target_modules", "use_rslora", "use_dora")
 
 
 class RunTrackerCallback(TrainerCallback):
@@ -129,4 +129,7 @@ def _lora(model: Any) -> dict[str, Any]:
     configs = getattr(model, "peft_config", None)
     if not isinstance(configs, dict) or not configs:
         return {}
-    return _named(next(iter(configs.values())), _RECORDED_LORA)
+    config = next(iter(configs.values()))
+    sizes = {"rank": getattr(config, "r", None), "alpha": getattr(config, "lora_alpha", None)}
+    # Under the names that a scan gives them.
+    return {**{name: size for name, size in sizes.items() if size is not None}, **_named(config, _RECORDED_LORA)}

@@ -4,6 +4,7 @@ A thread of its own writes once a second. The training never waits for it and ne
 """
 
 import logging
+import math
 import os
 import queue
 import socket
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -249,12 +251,20 @@ def words_of(error: BaseException) -> str:
 
 def readable_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameters as JSON holds them; anything else by its text."""
-    plain = (str, int, float, bool, type(None))
-    return {
-        str(name): value if isinstance(value, plain) else [str(item) for item in value]
-        if isinstance(value, list | tuple | set) else str(value)
-        for name, value in values.items()
-    }  # fmt: skip
+    return {str(name): _readable(value) for name, value in values.items()}
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return _readable(value.value)
+    if isinstance(value, float) and not math.isfinite(value):
+        # Not JSON.
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, set | frozenset):
+        return sorted(str(item) for item in value)
+    return [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
 
 
 def _absolute(path: str | Path | None) -> str | None:

@@ -22,7 +22,8 @@ CREATE TABLE scraped_pairs (id INTEGER PRIMARY KEY, session_id INTEGER, input_te
 INSERT INTO training_runs VALUES (1, 'mine', 'completed', 'base', '/s', '/s/out', '/s/out/adapter',
   '{"lr": 0.1}', '2025-01-01 10:00:00', '2025-01-01 11:00:00', 'database', '1', '["Loading ...",
   "[pod] {''loss'': 2.5, ''grad_norm'': 1e-2, ''learning_rate'': ''2e-05'', ''epoch'': 0.5}",
-  "{''eval_loss'': 2.25, ''epoch'': 0.5}", "{''loss'': 2.0, ''epoch'': 1.0}", "{''note'': 1.0}", "{''loss'': 1.2.3}", 3]');
+  "{''eval_loss'': 2.25, ''epoch'': 0.5}", "{''loss'': 2.0, ''epoch'': 1.0}", "{''note'': 1.0}",
+  "{''loss'': 1.2.3}", 3]');
 INSERT INTO training_runs VALUES (2, 'cut off', 'running', 'base', '/t', NULL, NULL, 'broken', NULL, NULL,
   'huggingface', 'org/pirates', '{');
 INSERT INTO scrape_sessions VALUES (1, NULL, 'reddit'), (2, 'empty', 'web');

@@ -250,6 +250,17 @@ def test_an_adapter_that_lay_there_before_the_training_is_not_taken_for_its_own(
         assert adopt_saved_adapters(database) == []
 
 
+def test_hyperparameters_of_any_kind_are_recorded(tmp_path: Path) -> None:
+    values = {"rate": float("inf"), "targets": {"v", "q"}, "folder": tmp_path, "status": RunStatus.FAILED}
+    with track_run("one", "base", None, None, values, data_dir=tmp_path):
+        pass
+    with Database.open(database_path(tmp_path)) as database, database.read_scope() as session:
+        found = training_runs.find_by_name_or_id_or_raise(session, "one").hyperparameters
+    assert found == {
+        "rate": "inf", "targets": ["q", "v"], "folder": str(tmp_path), "status": "failed"
+    }  # fmt: skip
+
+
 def test_importing_costs_no_model_library() -> None:
     code = "import sys, helpers.run_tracking; assert not {'transformers', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SRC)}, check=True)
@@ -277,3 +288,7 @@ def test_the_example_trains_an_adapter_that_the_list_of_runs_has(tmp_path: Path,
         checkpoints = [saved.step for saved in training_runs.list_checkpoints(session, run.id)]
         assert checkpoints == ([] if option else [2, 4])
         assert run.hyperparameters["learning_rate"] == 1e-3
+        if not option:
+            assert (run.hyperparameters["rank"], run.hyperparameters["alpha"]) == (8, 16)
+            assert run.hyperparameters["peft_type"] == "LORA" and run.hyperparameters["optim"] == "adamw_torch_fused"
+            assert run.hyperparameters["target_modules"] == sorted(run.hyperparameters["target_modules"])
