@@ -23,11 +23,16 @@ class Timing:
 class StraightforwardHelper:
     """One base with one adapter."""
 
-    def __init__(self, base: Path, adapter: Path) -> None:
+    def __init__(self, base: Path, adapter: Path, threads: int) -> None:
+        """``threads``: the CPU threads of each answer, whatever others set in this process."""
         import torch
         from peft import PeftModel
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
+        # Its progress bars would run through the table.
+        logging.disable_progress_bar()
+        self._threads = threads
         self.tokenizer: Any = AutoTokenizer.from_pretrained(base)
         model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         with warnings.catch_warnings():
@@ -39,6 +44,7 @@ class StraightforwardHelper:
         import torch
         from transformers import TextIteratorStreamer
 
+        torch.set_num_threads(self._threads)
         prompt = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
         streamer: Any = TextIteratorStreamer(self.tokenizer, skip_prompt=True)
         arrived: list[float] = []

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,117 +27,109 @@ import helpers.local_inference.model_libraries as libraries
 libraries.load()
 import torch  # noqa: E402
 
-from engine_baseline import StraightforwardHelper, Timing  # noqa: E402
+from engine_asking import SENTENCE, answer, next_turn, request, story  # noqa: E402
+from engine_baseline import StraightforwardHelper  # noqa: E402
+from engine_llama import beside_llama  # noqa: E402
 from engine_model import LAYERS, adapter_folders, base_folder  # noqa: E402
-from helpers.local_inference import (  # noqa: E402
-    ChatMessage,
-    Dtype,
-    GenerationFinished,
-    GenerationRequest,
-    GenerationResult,
-    GenerationSettings,
-    ModelSelection,
-    Quantization,
-)
+from engine_unloading import unloading  # noqa: E402
+from helpers.local_inference import GenerationRequest, Quantization  # noqa: E402
 from helpers.local_inference.engine import Engine  # noqa: E402
 from report import Figure, other_work, print_table, ratios, write_json  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 NEW_TOKENS = 16
-SENTENCE = "Say hello to the sailor. "
 LONG_CONTEXT = 4096
 _BANDWIDTH_BYTES = 512 * 2**20
+_SLOW_ROUNDS = 2
 
 
 def measure(folder: Path, *, history: int = LONG_CONTEXT, rounds: int = 3) -> list[Figure]:
     """Every figure, for the model that ``engine_model.build`` put in ``folder``."""
     base, adapters = base_folder(folder), adapter_folders(folder)
-    plain = StraightforwardHelper(base, adapters[0])
-    engine, eight_bit = Engine(), Engine()
-    figures = _decoding(plain, engine, eight_bit, base, adapters[0], rounds)
-    del eight_bit
+    # The engine gives way to other programs; what it is measured against always gets every thread.
+    threads = torch.get_num_threads()
+    plain = StraightforwardHelper(base, adapters[0], threads)
+    engine = Engine()
+    figures = _decoding(plain, engine, base, adapters[0], rounds)
     gc.collect()
-    figures += _first_token(plain, engine, base, adapters[0], history, rounds)
+    figures += _next_turns(plain, engine, base, adapters[0], history, rounds)
     del plain
     gc.collect()
-    figures += _switching(engine, base, adapters)
+    figures += _switching(engine, base, adapters, threads)
     figures += _stopping(engine, base, adapters[0], rounds)
-    return [*figures, *_long_context(engine, rounds), *_bandwidth(engine, base, rounds)]
+    figures += _long_context(engine, rounds)
+    figures += _bandwidth(engine, base, rounds, threads)
+    del engine
+    gc.collect()
+    torch.set_num_threads(threads)
+    return [*figures, *unloading(base, adapters[0]), *beside_llama(base, adapters[0], rounds)]
 
 
-def _decoding(
-    plain: StraightforwardHelper, engine: Engine, eight_bit: Engine, base: Path, adapter: Path, rounds: int
-) -> list[Figure]:
-    question = [{"role": "user", "content": "How does a cat sound?"}]
-    variants = {
-        "live adapter, bfloat16": (engine, adapter, Quantization.NONE, 2.8),
-        "base alone, bfloat16": (engine, None, Quantization.NONE, 3.5),
-        "base alone, Fast 8-bit": (eight_bit, None, Quantization.INT8, 4.5),
-        "live adapter, Fast 8-bit": (eight_bit, adapter, Quantization.INT8, None),
+def _decoding(plain: StraightforwardHelper, engine: Engine, base: Path, adapter: Path, rounds: int) -> list[Figure]:
+    question = "How does a cat sound?"
+    # A merged adapter has a base of its own, and so have 8-bit weights.
+    merging, eight_bit = Engine(), Engine()
+    none, int8, length = Quantization.NONE, Quantization.INT8, NEW_TOKENS * 2
+    variants: dict[str, tuple[Engine, GenerationRequest, float | None]] = {
+        "live adapter, bfloat16": (engine, request(base, adapter, [question], none, length), 2.8),
+        "merged adapter, bfloat16": (merging, request(base, adapter, [question], none, length, merge=True), 3.5),
+        "base alone, bfloat16": (engine, request(base, None, [question], none, length), None),
+        "base alone, Fast 8-bit": (eight_bit, request(base, None, [question], int8, length), 4.5),
+        "live adapter, Fast 8-bit": (eight_bit, request(base, adapter, [question], int8, length), None),
     }
     slow: list[float] = []
     fast: dict[str, list[float]] = {name: [] for name in variants}
-    kernel = ""
+    kernels: dict[str, str] = {}
     # The first round loads and warms up.
     for _ in range(rounds + 1):
-        timing: Timing = plain.answer(question, NEW_TOKENS)
-        slow.append(timing.tokens_per_second)
-        for name, (asked, path, quantization, _) in variants.items():
-            result = _ask(asked, base, path, [question[0]["content"]], quantization, NEW_TOKENS * 2)
+        slow.append(plain.answer([{"role": "user", "content": question}], NEW_TOKENS).tokens_per_second)
+        for name, (asked, wish, _) in variants.items():
+            result = answer(asked, wish)
             fast[name].append(result.tokens_per_second)
-            kernel = result.model.kernel if name.startswith("live adapter, bf") else kernel
+            kernels[name] = f"{result.model.kernel}, {torch.get_num_threads()} threads at the end"
     figures = [Figure("decode", "straightforward helper, float32", "tok/s", slow[1:])]
-    for name, (_, _, _, target) in variants.items():
+    for name, (_, _, target) in variants.items():
         figures.append(Figure("decode", name, "tok/s", fast[name][1:]))
         figures.append(
             Figure("decode", f"{name} ÷ straightforward", "×", ratios(fast[name][1:], slow[1:]), at_least=target)
         )
-    print(f"The engine computes with: {kernel}", file=sys.stderr)
+        print(f"{name}: {kernels[name]}", file=sys.stderr)
     return figures
 
 
-def _first_token(
+def _next_turns(
     plain: StraightforwardHelper, engine: Engine, base: Path, adapter: Path, history: int, rounds: int
 ) -> list[Figure]:
-    """The next turn after ``history`` tokens, and how its time grows from an eighth of them."""
-    name = f"first token after {history:,} tokens of history"
+    """The next turn after ``history`` tokens, and how its time grows from an eighth and a quarter of them."""
+    lengths = (history // 8, history // 4, history)
+    reused: dict[int, list[float]] = {length: [] for length in lengths}
     slow: list[float] = []
     anew: list[float] = []
-    reused: list[float] = []
     for number in range(rounds):
-        # Only the history is known, not the question of the round before.
-        _ask(engine, base, adapter, [_story(plain, history)], Quantization.NONE, 2)
-        turns = _next_turn(_story(plain, history), number)
-        reused.append(_ask(engine, base, adapter, turns, Quantization.NONE, 2).time_to_first_token)
-        # These two take long and differ little from one time to the next.
-        if number == 0:
-            messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
-            slow.append(plain.answer(messages, 2).first_token)
+        for length in lengths:
+            told = story(plain.tokenizer, length)
+            # Only the history is known, not the question of the round before.
+            answer(engine, request(base, adapter, [told], Quantization.NONE, 2))
+            wish = request(base, adapter, next_turn(told, number), Quantization.NONE, 2)
+            reused[length].append(answer(engine, wish).time_to_first_token)
+        # These two take long; two of each show how much they differ.
+        if number < _SLOW_ROUNDS:
+            slow.append(plain.answer([asdict(message) for message in wish.messages], 2).first_token)
             with _nothing_kept(engine):
-                anew.append(_ask(engine, base, adapter, turns, Quantization.NONE, 2).time_to_first_token)
-    story = _story(plain, history // 8)
-    short, early = history // 8, []
-    for number in range(rounds):
-        _ask(engine, base, adapter, [story], Quantization.NONE, 2)
-        turns = _next_turn(story, number)
-        early.append(_ask(engine, base, adapter, turns, Quantization.NONE, 2).time_to_first_token)
+                anew.append(answer(engine, wish).time_to_first_token)
+    pairs = reused[history][: len(slow)]
+    name, short = f"first token after {history:,} tokens of history", f"{lengths[0]:,}"
     return [
         Figure("next turn", f"{name}, straightforward", "s", slow),
-        Figure("next turn", f"{name}, engine without prefix", "s", anew),
-        Figure("next turn", f"{name}, engine with prefix", "s", reused),
-        Figure("next turn", f"first token after {short:,}, engine with prefix", "s", early),
-        Figure("next turn", "straightforward ÷ engine", "×", [slow[0] / seconds for seconds in reused], at_least=30),
-        Figure("next turn", "all anew ÷ prefix reused", "×", [anew[0] / seconds for seconds in reused]),
-        Figure("next turn", "with 8 times the history, times as long", "×", ratios(reused, early)),
+        Figure("next turn", f"{name}, engine, all anew", "s", anew),
+        Figure("next turn", f"{name}, engine", "s", reused[history]),
+        *(Figure("next turn", f"the same after {length:,}", "s", reused[length]) for length in lengths[:2]),
+        Figure("next turn", "straightforward ÷ engine", "×", ratios(slow, pairs), at_least=30),
+        Figure("next turn", "engine, all anew ÷ with what is kept", "×", ratios(anew, pairs)),
+        Figure(
+            "next turn", f"{history:,} ÷ {short} tokens of history", "×", ratios(reused[history], reused[lengths[0]])
+        ),
     ]
-
-
-def _story(plain: StraightforwardHelper, tokens: int) -> str:
-    return SENTENCE * (tokens // _tokens_in(plain.tokenizer, SENTENCE))
-
-
-def _next_turn(story: str, number: int) -> list[str]:
-    return [story, "Ahoy.", f"And what is answer number {number} to the question of the sailor?"]
 
 
 @contextmanager
@@ -146,7 +139,7 @@ def _nothing_kept(engine: Engine) -> Iterator[None]:
     yield
 
 
-def _switching(engine: Engine, base: Path, adapters: Sequence[Path]) -> list[Figure]:
+def _switching(engine: Engine, base: Path, adapters: Sequence[Path], threads: int) -> list[Figure]:
     process = psutil.Process()
     one = float(process.memory_info().rss)
     attach: list[float] = []
@@ -157,7 +150,7 @@ def _switching(engine: Engine, base: Path, adapters: Sequence[Path]) -> list[Fig
     reload: list[float] = []
     for adapter in adapters[:2]:
         started = time.perf_counter()
-        helper = StraightforwardHelper(base, adapter)
+        helper = StraightforwardHelper(base, adapter, threads)
         helper.answer([{"role": "user", "content": "Ahoy"}], 2)
         reload.append(time.perf_counter() - started)
         del helper
@@ -180,17 +173,17 @@ def _switching(engine: Engine, base: Path, adapters: Sequence[Path]) -> list[Fig
 
 def _seconds_until_ready(engine: Engine, base: Path, adapter: Path) -> float:
     """From the request to the first token, for a prompt of a few tokens."""
-    request = _request(base, adapter, ["Ahoy"], Quantization.NONE, 1)
+    wish = request(base, adapter, ["Ahoy"], Quantization.NONE, 1)
     started = time.perf_counter()
-    for _ in engine.stream(request):
+    for _ in engine.stream(wish):
         pass
     return time.perf_counter() - started
 
 
 def _stopping(engine: Engine, base: Path, adapter: Path, rounds: int) -> list[Figure]:
     """From the wish to stop, which comes at any moment, to an engine that takes the next request."""
-    endless = _request(base, adapter, ["How does a cat sound?"], Quantization.NONE, 4000)
-    long = _request(base, adapter, [SENTENCE * 400], Quantization.NONE, 4)
+    endless = request(base, adapter, ["How does a cat sound?"], Quantization.NONE, 4000)
+    long = request(base, adapter, [SENTENCE * 600], Quantization.NONE, 4)
     in_decode, in_prefill = [], []
     for _ in range(rounds):
         in_decode.append(_stop_delay(engine, endless, after=1.0))
@@ -248,7 +241,7 @@ def _step_seconds(model: Any, config: Any, steps: int = 4) -> float:
     return (time.perf_counter() - started) / steps
 
 
-def _bandwidth(engine: Engine, base: Path, rounds: int) -> list[Figure]:
+def _bandwidth(engine: Engine, base: Path, rounds: int, threads: int) -> list[Figure]:
     """How near decoding comes to reading every weight once for each token."""
     (loaded,) = engine.bases.loaded
     model: Any = loaded.model
@@ -257,38 +250,18 @@ def _bandwidth(engine: Engine, base: Path, rounds: int) -> list[Figure]:
     block = torch.ones(_BANDWIDTH_BYTES // 4)
     read: list[float] = []
     share: list[float] = []
+    wish = request(base, None, ["How does a cat sound?"], Quantization.NONE, NEW_TOKENS)
     for _ in range(rounds):
+        torch.set_num_threads(threads)
         started = time.perf_counter()
         block.sum()
         read.append(_BANDWIDTH_BYTES / (time.perf_counter() - started))
-        speed = _ask(engine, base, None, ["How does a cat sound?"], Quantization.NONE, NEW_TOKENS).tokens_per_second
+        speed = answer(engine, wish).tokens_per_second
         share.append(100 * speed / (read[-1] / weights))
     return [
         Figure("bandwidth", "memory read", "GB/s", [value / 1e9 for value in read]),
         Figure("bandwidth", "decode in bfloat16, share of what that allows", "%", share, at_least=45),
     ]
-
-
-def _ask(
-    engine: Engine, base: Path, adapter: Path | None, turns: Sequence[str], quantization: Quantization, tokens: int
-) -> GenerationResult:
-    *_, last = engine.stream(_request(base, adapter, turns, quantization, tokens))
-    assert isinstance(last, GenerationFinished)
-    return last.result
-
-
-def _request(
-    base: Path, adapter: Path | None, turns: Sequence[str], quantization: Quantization, tokens: int
-) -> GenerationRequest:
-    messages = tuple(ChatMessage("assistant" if i % 2 else "user", text) for i, text in enumerate(turns))
-    selection = ModelSelection(
-        str(base), str(adapter) if adapter else None, quantization=quantization, dtype=Dtype.BFLOAT16
-    )
-    return GenerationRequest(selection, messages, GenerationSettings(temperature=0, max_new_tokens=tokens))
-
-
-def _tokens_in(tokenizer: Any, text: str) -> int:
-    return len(tokenizer(text)["input_ids"])
 
 
 def main() -> None:

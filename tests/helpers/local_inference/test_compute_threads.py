@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 
+from helpers.local_inference import cpu_attention
 from helpers.local_inference.compute_threads import (
     SECONDS_BETWEEN_LOOKS,
     TINY_MODEL_BYTES,
@@ -127,4 +128,18 @@ def test_packed_and_8_bit_layers_give_the_same_bits_in_one_and_two_threads(
     for count in (1, 2):
         torch.set_num_threads(count)
         results.append(layer(inputs))
+    assert torch.equal(*results)
+
+
+def test_masked_attention_gives_the_same_bits_in_one_and_two_threads(machine: Machine) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(1, heads, tokens, 64, generator=generator).to(torch.bfloat16)
+        for heads, tokens in ((8, 40), (4, 1500), (4, 1500))
+    )
+    seen = torch.ones(40, 1500, dtype=torch.bool).tril(1460)[None, None]
+    results = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        results.append(cpu_attention.masked(query, key, value, seen, None))
     assert torch.equal(*results)
