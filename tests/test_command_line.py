@@ -113,6 +113,17 @@ def test_datasets_are_added_and_listed(run: Run, tmp_path: Path) -> None:
     assert "greetings" in run("datasets", "list").out
 
 
+def test_a_dataset_is_renamed_to_a_free_name_only(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "examples.jsonl"
+    file.write_text('{"prompt": "Hi?", "response": "Ho."}\n', encoding="utf-8")
+    for name in ("first", "second"):
+        run("datasets", "add", file, "--name", name)
+    assert run("datasets", "rename", "first", "best", "--json").document[0]["name"] == "best"
+    taken = run("datasets", "rename", "best", "second")
+    assert taken.code == 2 and "Another dataset is called “second”" in taken.err
+    assert run("datasets", "rename", "nothing", "x").code == 1
+
+
 def test_the_workspace_is_chosen_before_or_after_the_command(run: Run, adapter: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     run("--data-dir", elsewhere, "runs", "add", adapter)
