@@ -190,10 +190,13 @@ class ChatTokenizer:
         added = self.tokenizer.added_tokens_decoder
         return frozenset(self.tokenizer.all_special_ids) | {key for key, token in added.items() if token.special}
 
-    def render(self, messages: Sequence[ChatMessage]) -> RenderedChat:
-        """The prompt for the next answer; raises PromptError where the template refuses the conversation."""
+    def render(self, messages: Sequence[ChatMessage], *, ends_with_answer: bool = False) -> RenderedChat:
+        """The prompt for the next answer; raises PromptError where the template refuses the conversation.
+
+        ``ends_with_answer``: the last message is that answer, and the text ends as the template ends its turn.
+        """
         if self.chat_format.template is None:
-            return self._render_plain(messages)
+            return self._render_plain(messages, ends_with_answer)
         notes: tuple[str, ...] = ()
         system = "\n\n".join(message.content for message in messages if message.role == "system").strip()
         if system and not self._shows(messages, system):
@@ -202,8 +205,8 @@ class ChatTokenizer:
                 "This chat template has no system role, so the system prompt stands at the start of the "
                 "first user message.",
             )
-        text = self._apply(messages, tokenize=False)
-        token_ids = tuple(self._apply(messages, tokenize=True)["input_ids"])
+        text = self._apply(messages, tokenize=False, ends_with_answer=ends_with_answer)
+        token_ids = tuple(self._apply(messages, tokenize=True, ends_with_answer=ends_with_answer)["input_ids"])
         if not token_ids:
             raise self._template_error("writes nothing for this conversation")
         return RenderedChat(text, token_ids, notes)
@@ -217,11 +220,11 @@ class ChatTokenizer:
             # Either the system role is refused, or folding fails too and the error is told then.
             return False
 
-    def _apply(self, messages: Sequence[ChatMessage], *, tokenize: bool) -> Any:
+    def _apply(self, messages: Sequence[ChatMessage], *, tokenize: bool, ends_with_answer: bool) -> Any:
         from jinja2 import TemplateError
 
         try:
-            return self._apply_unguarded(messages, tokenize=tokenize)
+            return self._apply_unguarded(messages, tokenize=tokenize, add_generation_prompt=not ends_with_answer)
         except (TemplateError, TypeError) as error:
             raise self._template_error(f"refuses this conversation: {error}") from error
 
@@ -243,10 +246,11 @@ class ChatTokenizer:
             tokenize=tokenize,
         )
 
-    def _render_plain(self, messages: Sequence[ChatMessage]) -> RenderedChat:
+    def _render_plain(self, messages: Sequence[ChatMessage], ends_with_answer: bool) -> RenderedChat:
         titles = {"system": "", "user": "User: ", "assistant": "Assistant: "}
         lines = [f"{titles[message.role]}{message.content.strip()}" for message in messages]
-        token_ids = self.tokenizer("\n".join([*lines, "Assistant:"]))["input_ids"]
+        beginning = [] if ends_with_answer else ["Assistant:"]
+        token_ids = self.tokenizer("\n".join([*lines, *beginning]))["input_ids"]
         return RenderedChat(self.tokenizer.decode(token_ids), tuple(token_ids), ())
 
     def _text_after_an_answer(self) -> str:

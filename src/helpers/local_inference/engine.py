@@ -10,6 +10,7 @@ from dataclasses import replace
 import helpers.local_inference.model_libraries as libraries
 from errors import EmptyPromptError, OutOfMemoryError
 from helpers.local_inference.answer import MOST_NEW_TOKENS, Answer
+from helpers.local_inference.answer_tokens import answer_ids
 from helpers.local_inference.base_model_cache import BaseModelCache
 from helpers.local_inference.base_model_files import LoadingReport, LoadingStopped
 from helpers.local_inference.compute_threads import ComputeThreads
@@ -113,16 +114,20 @@ class Engine:
         should_stop: Callable[[], bool] = never_stop,
         report: LoadingReport = ignore_loading,
     ) -> TokenScores:
-        """How probable a given answer is under the adapter and under the base alone. Raises PlaygroundError."""
+        """How probable a given answer is under the adapter and under the base alone.
+
+        Raises PlaygroundError, and LoadingStopped where ``should_stop`` says so, between weights and pieces of text.
+        """
         model = replace(request.model, merge_adapter=False, static_cache=False)
-        chat = self._renderer.prepare(model, request.messages, report).model.chat
+        report = _stoppable(report, should_stop)
+        prompt = self._renderer.prepare(model, request.messages, report)
         ids = request.answer
-        if isinstance(ids, str):
-            ids = tuple(chat.tokenizer(ids, add_special_tokens=False)["input_ids"])
-        if not ids:
+        if isinstance(ids, str) and ids:
+            end = request.with_end_of_turn
+            ids = answer_ids(prompt.model.chat, prompt.chat, request.messages, ids, with_end_of_turn=end)
+        if not isinstance(ids, tuple) or not ids:
             raise EmptyPromptError("There is no answer to score.", "Give an answer of at least one token.")
         settings = GenerationSettings.create(temperature=0, max_new_tokens=min(len(ids), MOST_NEW_TOKENS))
-        report = _stoppable(report, should_stop)
         loading = self._models.activate(GenerationRequest(model, request.messages, settings), report)
         try:
             while True:

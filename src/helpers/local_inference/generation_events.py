@@ -126,8 +126,9 @@ class TopToken:
 class ScoredToken:
     """One token of a given answer. Log-probabilities are natural logarithms.
 
-    ``text`` is what became whole UTF-8 with it, possibly empty. ``adapter_*`` are None for the base alone; ``base_*``
-    where the plain base is not in memory beside the adapter (it changes the base's weights or its vocabulary).
+    ``text`` is what became whole UTF-8 with it, possibly empty, or the name of a special token. ``adapter_*`` are
+    None for the base alone; ``base_*`` where the plain base is not in memory beside the adapter (it changes the
+    base's weights or its vocabulary).
     """
 
     text: str
@@ -140,7 +141,11 @@ class ScoredToken:
 
 @dataclass(frozen=True)
 class TokenScores:
-    """A given answer, token by token, and its mean loss (negative log-probability) under adapter and base."""
+    """A given answer, token by token, and its loss under adapter and base.
+
+    A loss is the mean of the tokens' negative log-probabilities, in nats per token: what a trainer that counts the
+    answer alone reports for one sample. None as the log-probabilities of :class:`ScoredToken`.
+    """
 
     tokens: tuple[ScoredToken, ...]
     adapter_loss: float | None

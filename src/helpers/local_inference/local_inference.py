@@ -6,7 +6,7 @@ Importing this loads no torch; making a :class:`LocalInference` does.
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from helpers.local_inference.generation_events import (
     GenerationEvent,
@@ -25,9 +25,6 @@ from helpers.local_inference.requests import (
     Quantization,
     ScoreRequest,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class LocalInference:
@@ -100,9 +97,14 @@ class LocalInference:
         """The exact prompt the model would get; loads no weights. Raises PlaygroundError."""
         return self._engine.render(PromptRequest(self.selection, tuple(messages)))
 
-    def score(self, messages: Sequence[ChatMessage], answer: str | tuple[int, ...]) -> TokenScores:
-        """How probable ``answer`` is after ``messages``, with the adapter and without; raises PlaygroundError."""
-        return self._engine.score(ScoreRequest(self.selection, tuple(messages), answer))
+    def score(
+        self, messages: Sequence[ChatMessage], answer: str | tuple[int, ...], *, with_end_of_turn: bool = True
+    ) -> TokenScores:
+        """How probable ``answer`` is after ``messages``, with the adapter and without; raises PlaygroundError.
+
+        ``with_end_of_turn``: see :class:`ScoreRequest`. Losses are in nats per token.
+        """
+        return self._engine.score(ScoreRequest(self.selection, tuple(messages), answer, with_end_of_turn))
 
     def close(self) -> None:
         """Let go of the weights; the next answer loads them again."""

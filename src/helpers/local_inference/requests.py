@@ -79,19 +79,23 @@ class GenerationRequest:
 class ScoreRequest:
     """How probable ``answer`` is after ``messages``: a text, or the ids of an answer as the model chose them.
 
+    A text is tokenised as the chat template writes an assistant's turn. ``with_end_of_turn``: the token that ends the
+    turn is scored too, as it is counted in training; for ids it changes nothing.
     The adapter is computed live, at its strength; ``merge_adapter`` and ``static_cache`` change nothing here.
     """
 
     model: ModelSelection
     messages: tuple[ChatMessage, ...]
     answer: str | tuple[int, ...]
+    with_end_of_turn: bool = True
 
 
 @dataclass(frozen=True)
 class PromptRequest:
     """The exact prompt the model would get for these messages, and its length. Loads no weights.
 
-    A prompt that is too long is told as it is, also with REFUSE. ``max_new_tokens``: what DROP_OLDEST leaves room for.
+    A prompt that is too long is told as it is, also with REFUSE. ``max_new_tokens``: the room for an answer that
+    DROP_OLDEST leaves.
     """
 
     model: ModelSelection

@@ -1,13 +1,15 @@
 """How probable each token of a given answer is, under the adapter and under the base alone (teacher forcing)."""
 
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from errors import ModelLoadError
 from helpers.local_inference.detokenizer import IncrementalDetokenizer
 from helpers.local_inference.generation_events import LoadedModel, ScoredToken, TokenScores, TopToken
 from helpers.local_inference.model_activation import ActiveModel
+from helpers.local_inference.prefix_cache import AdapterForm
 from helpers.local_inference.prompt_rendering import require_room
 from helpers.local_inference.sampling import no_numbers
 from helpers.local_inference.token_generation import chunk_tokens
@@ -23,27 +25,39 @@ class Guess:
 
 
 def score_answer(
-    forward: Any, config: Any, prompt_ids: Sequence[int], answer_ids: Sequence[int], stop: Callable[[], None]
+    active: ActiveModel, forward: Any, form: AdapterForm | None, answer_ids: Sequence[int], stop: Callable[[], None]
 ) -> list[Guess]:
-    """One guess for each of ``answer_ids``. ``forward`` is the model; ``stop`` may raise between chunks."""
-    import torch
-    from transformers import DynamicCache
+    """One guess of ``forward`` for each of ``answer_ids``; ``stop`` may raise between pieces of text.
 
-    device = forward.get_input_embeddings().weight.device
-    ids = torch.tensor([[*prompt_ids, *answer_ids]], device=device)
-    first, cache, guesses = len(prompt_ids) - 1, DynamicCache(config=config), list[Guess]()
-    last = ids.shape[1] - 1
-    chunk = chunk_tokens(cache, last)
-    for start in range(0, last, chunk):
+    ``form``: the adapter in ``forward``, None = the base alone. What is known of the prompt is not computed again,
+    and what is computed here serves the next text that begins alike.
+    """
+    import torch
+
+    base, prompt_ids = active.base, active.prompt.chat.token_ids
+    known = (*prompt_ids, *answer_ids[:-1])
+    # The prompt's last token is always computed: its logits are about the first token of the answer.
+    first = len(prompt_ids) - 1
+    state = base.prefixes.take(base.model.config, form, known[:first])
+    ids = torch.tensor([[*prompt_ids, *answer_ids]], device=base.model.get_input_embeddings().weight.device)
+    says_positions = "position_ids" in inspect.signature(base.model.forward).parameters
+    step, guesses = chunk_tokens(state.cache, len(known)), list[Guess]()
+    for start in range(state.tokens, len(known), step):
         stop()
-        end = min(start + chunk, last)
+        end = min(start + step, len(known))
         kept = max(0, end - max(start, first))
+        options = {"position_ids": torch.arange(start, end, device=ids.device)[None]} if says_positions else {}
         with torch.inference_mode():
             output = forward(
-                input_ids=ids[:, start:end], past_key_values=cache, use_cache=True, logits_to_keep=max(1, kept)
+                input_ids=ids[:, start:end],
+                past_key_values=state.cache,
+                use_cache=True,
+                logits_to_keep=max(1, kept),
+                **options,
             )
             if kept:
                 guesses += _guesses(output.logits[0, -kept:], ids[0, end - kept + 1 : end + 1])
+    base.prefixes.put(form, known, len(prompt_ids), replace(state, logits=None))
     return guesses
 
 
@@ -66,12 +80,11 @@ def score_active(active: ActiveModel, ids: tuple[int, ...], stop: Callable[[], N
             f"The answer has tokens that the model does not know; it has {rows:,}.",
             "Score answers with the model that wrote them.",
         )
-    config = model.config
     adapter = base = None
     if active.description.adapter_path is not None:
-        adapter = score_answer(active.forward, config, prompt, ids, stop)
+        adapter = score_answer(active, active.forward, active.form, ids, stop)
     if active.has_plain_base:
-        base = score_answer(loaded.adapters.activate(None), config, prompt, ids, stop)
+        base = score_answer(active, loaded.adapters.activate(None), None, ids, stop)
     return token_scores(active.prompt.model.chat.tokenizer, ids, adapter, base, active.description)
 
 
@@ -106,6 +119,8 @@ def token_scores(
                 base_top=top(base, position),
             )
         )
+    # Bytes of a character that never became whole belong to the last token.
+    tokens[-1] = replace(tokens[-1], text=tokens[-1].text + detokenizer.finish())
     return TokenScores(tuple(tokens), _loss(adapter), _loss(base), model)
 
 

@@ -73,7 +73,10 @@ class ModelProcess:
         return self._running_child().render(request)
 
     def score(self, request: ScoreRequest) -> "Future[TokenScores]":
-        """The probabilities of a given answer, after the requests before it. The future raises PlaygroundError."""
+        """The probabilities of a given answer, after the requests before it. The future raises PlaygroundError.
+
+        ``cancel()`` of the future ends the scoring, waiting or running.
+        """
         return self._running_child().score(request)
 
     def warm_up(self) -> None:
@@ -180,11 +183,13 @@ class _Child:
         future: Future[Any] = Future()
         with self._lock:
             self._next_id += 1
+            request_id = self._next_id
             if self._ended:
                 future.set_exception(self._end_error())
                 return future
-            self._prompts[self._next_id] = future
-            self._outgoing.put(message(self._next_id))
+            self._prompts[request_id] = future
+            self._outgoing.put(message(request_id))
+        future.add_done_callback(lambda done: self._outgoing.put(Stop(request_id)) if done.cancelled() else None)
         return future
 
     def memory_bytes(self) -> int | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from errors import ModelProcessError, PlaygroundError
+from helpers.local_inference.base_model_files import LoadingStopped
 from helpers.local_inference.generation_events import (
     GenerationEvent,
     GenerationFailed,
@@ -125,15 +126,15 @@ class _Inbox:
         with self._changed:
             if self._running == request_id:
                 self._stop_running.set()
-            stopped = [
-                submitted
-                for submitted in self._waiting
-                if isinstance(submitted, Submit) and submitted.request_id == request_id
-            ]
+            stopped = [submitted for submitted in self._waiting if submitted.request_id == request_id]
             for submitted in stopped:
                 self._waiting.remove(submitted)
         for submitted in stopped:
-            self._outbox.send(Happened(request_id, GenerationFinished(stopped_before_loading(submitted.request))))
+            if isinstance(submitted, Submit):
+                event = GenerationFinished(stopped_before_loading(submitted.request))
+                self._outbox.send(Happened(request_id, event))
+            else:
+                self._outbox.send(Scored(request_id, _scoring_stopped()))
 
 
 class _Events:
@@ -184,10 +185,16 @@ def _answer(engine: "Engine", inbox: _Inbox, outbox: _Outbox, submitted: Submit 
 def _score(engine: "Engine", inbox: _Inbox, outbox: _Outbox, submitted: Score) -> None:
     try:
         outbox.send(Scored(submitted.request_id, engine.score(submitted.request, inbox.should_stop)))
+    except LoadingStopped:
+        outbox.send(Scored(submitted.request_id, _scoring_stopped()))
     except Exception as error:  # noqa: BLE001 - it belongs to the caller who waits
         outbox.send(Scored(submitted.request_id, _for_the_caller(error)))
         if "CUDA error" in str(error):
             os._exit(1)
+
+
+def _scoring_stopped() -> ModelProcessError:
+    return ModelProcessError("The scoring was stopped.", "Score the answer again.")
 
 
 def _render_prompts(engine: "Engine", prompts: "queue.SimpleQueue[Render]", outbox: _Outbox) -> None:
