@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 
 from engine_requests import request_for, result_of
 from errors import OutOfMemoryError
 from helpers.base_models import BaseSummary
 from helpers.local_inference import Dtype, Quantization
-from helpers.local_inference.base_model_cache import BaseModelCache
 from helpers.local_inference.engine import Engine
 from helpers.local_inference.memory_estimate import Room, estimate
 from helpers.local_inference.quantization_policy import Device, choose_weights
-from tiny_models import build_tiny_base
+from tiny_models import build_tiny_adapter, build_tiny_base
 
 CPU, CUDA, OLD_CPU = Device("cpu", True, False), Device("cuda", True, True), Device("cpu", False, False)
 GB = 10**9
@@ -111,7 +111,7 @@ def bases(tmp_path: Path) -> list[Path]:
 
 def with_free_memory(engine: Engine, free: Callable[[], int]) -> None:
     """Let ``engine`` believe that ``free()`` bytes are free."""
-    engine.bases = BaseModelCache(10**9, free)
+    engine.bases._free_bytes = free
 
 
 def test_bases_stay_while_memory_is_free(bases: list[Path], engine: Engine) -> None:
@@ -155,6 +155,29 @@ def test_the_least_recently_used_adapter_goes_when_memory_is_needed(
     attached.detach_all()
     assert [answer(engine, base, path) for path in (adapter, other_adapter)] == expected
     assert attached.attached == 1 and engine.bases.loads == 1
+
+
+def bytes_in_memory(engine: Engine) -> int:
+    """Of every parameter and buffer of the one base and all that is attached to it, counting shared memory once."""
+    (loaded,) = engine.bases.loaded
+    tensors = [*loaded.model.parameters(), *loaded.model.buffers()]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
+def test_ten_adapters_of_one_base_take_the_base_and_ten_adapters(base: Path, tmp_path: Path, engine: Engine) -> None:
+    answer(engine, base)
+    alone = bytes_in_memory(engine)
+    adapters = [build_tiny_adapter(base, tmp_path / str(seed), seed=seed) for seed in range(10)]
+    saved = [
+        sum(tensor.nbytes for tensor in load_file(path / "adapter_model.safetensors").values()) for path in adapters
+    ]
+    for path in adapters:
+        answer(engine, base, path)
+    assert engine.bases.loads == 1 and engine.bases.loaded[0].adapters.attached == 10
+    assert bytes_in_memory(engine) == alone + sum(saved)
+    engine.bases.loaded[0].adapters.detach_all()
+    assert bytes_in_memory(engine) == alone
 
 
 def test_running_out_of_memory_is_explained_and_the_next_answer_works(base: Path, engine: Engine) -> None:
