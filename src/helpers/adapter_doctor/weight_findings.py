@@ -12,6 +12,7 @@ from helpers.adapter_doctor.weight_scan import TensorValues, WeightScan, scan_we
 from helpers.safetensors_header import Damage, SafetensorsDamagedError
 
 _AGAIN = "Save or copy the adapter again: the training or the copy was probably interrupted."
+_MAGNITUDE = "lora_magnitude_vector"
 _PLAIN_PATTERN = re.compile(r"[\w.]+")
 _MARKS = {
     "LORA": ("lora_",),
@@ -56,7 +57,7 @@ def check_weights(config: AdapterConfig, scan: WeightScan) -> list[Finding]:
         message = f"The file holds {held} of size 0, such as {some_of(not_gathered)}: their weights were not saved."
         hint = "Under DeepSpeed ZeRO-3 or FSDP, gather the weights before saving; then save the adapter again."
         return [error("weights_not_gathered", message, hint)]
-    return [*_without_partner(names), *_ranks(config, scan), *_untrained(config, scan.values)]
+    return [*_without_partner(config, names), *_ranks(config, scan), *_untrained(config, scan.values)]
 
 
 def _not_finite(scan: WeightScan) -> list[Finding]:
@@ -94,7 +95,7 @@ def _wrong_kind(config: AdapterConfig, names: list[str]) -> list[Finding]:
     return [error("full_model", message, hint)]
 
 
-def _without_partner(names: list[str]) -> list[Finding]:
+def _without_partner(config: AdapterConfig, names: list[str]) -> list[Finding]:
     parts: dict[str, set[str]] = defaultdict(set)
     for name in names:
         key = parse_key(name)
@@ -102,10 +103,14 @@ def _without_partner(names: list[str]) -> list[Finding]:
             parts[key.module].add(key.part)
     pairs = (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B"))
     alone = sorted(module for module, held in parts.items() if any((a in held) != (b in held) for a, b in pairs))
-    if not alone:
-        return []
-    message = f"One of the two LoRA matrices is missing in {count_of(len(alone), 'module')}: {some_of(alone)}."
-    return [error("weights_incomplete", message, _AGAIN)]
+    if alone:
+        message = f"One of the two LoRA matrices is missing in {count_of(len(alone), 'module')}: {some_of(alone)}."
+        return [error("weights_incomplete", message, _AGAIN)]
+    unscaled = sorted(module for module, held in parts.items() if "lora_A" in held and _MAGNITUDE not in held)
+    if config.peft_type == "LORA" and config.switched_on("use_dora") and unscaled:
+        message = f"DoRA's magnitude is missing in {count_of(len(unscaled), 'module')}: {some_of(unscaled)}."
+        return [error("weights_incomplete", message, _AGAIN)]
+    return []
 
 
 def _ranks(config: AdapterConfig, scan: WeightScan) -> list[Finding]:
