@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from e2e.app_driver import AppPage, launched_browser  # noqa: E402 (the project's folders must be known first)
 from e2e.app_server import AppServer  # noqa: E402
-from e2e.inference_steps import DONE, ask, choose_run  # noqa: E402
+from e2e.inference_steps import DONE, READY, ask, choose_run  # noqa: E402
 
 IMAGES = ROOT / "img"
 Scene = Callable[[AppPage], None]
@@ -128,12 +128,12 @@ def import_asked(app: AppPage, first_line: str, seen: str) -> None:
     app.click(re.compile("^Datasets"))
     app.see("Choose a dataset to see its rows.")
     app.click("Import dataset")
-    app.see("Read file")
+    app.see("Show rows")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lessons.csv"
         row = "What is a reef?,A ridge of rock or coral near the surface.\n"
         file.write_text(f"{first_line}\n{row}What is a tide?,The daily rise and fall of the sea.\nWhat is fog?,\n")
-        app.type("File", str(file))
+        app.type("File, folder", str(file))
         app.page.keyboard.press("Enter")
         app.see(seen)
 
@@ -173,12 +173,16 @@ def scan_asked(app: AppPage) -> None:
     app.see("Folder to scan")
 
 
-def files_asked(app: AppPage) -> None:
-    """The second question before files are deleted."""
+def run_asked(app: AppPage) -> None:
+    """A quick answer of the open run."""
     run_opened(app)
-    app.click("Remove this run")
-    app.click("Delete its files too")
-    app.see("for good")
+    app.click("Try this run")
+    app.see(READY)
+    app.type("Quick prompt", "What is the capital of France?")
+    app.click("Generate")
+    app.see(DONE)
+    app.page.mouse.move(1000, 600)
+    app.page.mouse.wheel(0, 960)
 
 
 SCENES: list[tuple[str, Scene, dict[str, object]]] = [
@@ -204,12 +208,10 @@ SCENES: list[tuple[str, Scene, dict[str, object]]] = [
     ("full-chat-dark", chatting_large, {"dark": True}),
     ("full-chat-narrow", chatting_large, {"width": 900, "height": 800}),
     ("runs-list", run_list, {}),
-    ("runs-list-dark", run_list, {"dark": True}),
     ("run-details", run_opened, {}),
     ("run-details-dark", run_opened, {"dark": True}),
-    ("run-details-narrow", run_opened, {"width": 900, "height": 800}),
-    ("run-scan", scan_asked, {}),
-    ("run-delete-files", files_asked, {}),
+    ("runs-scan", scan_asked, {}),
+    ("run-quick", run_asked, {}),
     ("settings", settings, {}),
     ("settings-dark", settings, {"dark": True}),
 ]

@@ -102,7 +102,9 @@ def DetailsHeader(
             disabled=not run.adapter_path,
         ),
     ]
-    return ft.Column([ft.Row(controls, spacing=theme.SPACE_S), RunQuestion(runs, run)], spacing=0, tight=True)
+    return ft.Column(
+        [ft.Row(controls, spacing=theme.SPACE_S, height=40), RunQuestion(runs, run)], spacing=0, tight=True
+    )
 
 
 def _facts(run: RunDetails) -> ft.Control:

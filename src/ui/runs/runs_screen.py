@@ -166,6 +166,7 @@ def _instead(icon: ft.IconData, words: str, buttons: list[ft.Control]) -> ft.Con
             ft.Container(empty_state(icon, words), height=160),
             ft.Row(buttons, wrap=True, alignment=ft.MainAxisAlignment.CENTER),
         ],
+        horizontal_alignment=ft.CrossAxisAlignment.STRETCH,
     )
 
 
