@@ -15,6 +15,7 @@ from helpers.chat_session import MessageStatus
 from helpers.local_inference import ContextOverflow
 from helpers.local_inference.worker import ModelProcess
 from ui.inference.inference_state import InferenceState
+from ui.inference.loaded_model_words import loaded_model_pairs
 from ui.inference.model_choice_state import ChoicePhase
 from ui_desk import WEIGHTS, until
 
@@ -185,6 +186,23 @@ async def test_the_exact_prompt_is_what_the_next_answer_gets_also_after_a_failur
     await state.send("Three")
     assert rendered.token_count == state.chat.messages[-1].result.prompt_tokens
     assert "word word" not in rendered.text
+
+
+async def test_a_system_prompt_that_the_template_has_no_place_for_is_told_with_the_answer(desk):
+    adapter = desk.adapter("without system role")
+    (adapter / "chat_template.jinja").write_text(
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    state = (await desk.ready_window(adapter)).state
+    state.sampling.system_prompt = SYSTEM_PROMPT
+    await ask(state, "Hello")
+    rendered = await state.render_prompt("Hello", with_history=False)
+    assert f"user\n{SYSTEM_PROMPT}\n\nHello" in rendered.text
+    # The lines of “What made this answer”.
+    (note,) = [said for name, said in loaded_model_pairs(state.chat.messages[-1].result.model) if name == "Note"]
+    assert "first user message" in note and rendered.notes == (note,)
 
 
 async def test_where_the_oldest_turns_are_left_out_the_count_and_the_prompt_are_what_is_sent(desk):

@@ -195,6 +195,29 @@ def test_added_tokens_resize_the_embeddings_to_the_rows_the_adapter_brings(
     assert result_of(engine.stream(request_for(base))).token_ids == alone
 
 
+def test_tokens_that_an_adapter_adds_with_its_tokenizer_and_embeddings_are_used(
+    base: Path, adapter: Path, tmp_path: Path, engine: Engine
+) -> None:
+    grown = AutoModelForCausalLM.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|sailor|>", "<|ahoy|>"]})
+    grown.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    grown.save_pretrained(tmp_path / "grown")
+    tokenizer.save_pretrained(tmp_path / "grown")
+    trained = build_tiny_adapter(
+        tmp_path / "grown", tmp_path / "trained", modules_to_save=["lm_head", "embed_tokens"], tokenizer=True
+    )
+    before = result_of(engine.stream(request_for(base, adapter))).token_ids
+
+    request = request_for(base, trained, "<|sailor|>Say hello.<|ahoy|>")
+    result = result_of(engine.stream(request))
+    assert result.token_ids == plain_answer(tmp_path / "grown", trained, request)
+    assert result.model.tokenizer_source == "adapter folder"
+    split = result_of(engine.stream(request_for(base, adapter, "<|sailor|>Say hello.<|ahoy|>")))
+    assert split.prompt_tokens > result.prompt_tokens
+    assert result_of(engine.stream(request_for(base, adapter))).token_ids == before
+
+
 def test_the_repetition_penalty_covers_prompt_and_answer(base: Path, adapter: Path, engine: Engine) -> None:
     request = request_for(base, adapter, repetition_penalty=1.3)
     answer = result_of(engine.stream(request)).token_ids

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TopKLogitsWarper, 
 
 from engine_requests import request_for, result_of
 from errors import SettingsError
-from helpers.local_inference import EditableGenerationSettings, GenerationSettings
+from helpers.local_inference import EditableGenerationSettings, GenerationSettings, setting_range
 from helpers.local_inference.engine import Engine
 from helpers.local_inference.sampling import AnswerPenalties, DynamicTemperature, Sampler, TopP
 from tiny_models import build_tiny_base
@@ -245,6 +245,30 @@ def test_contradictions_are_refused_with_what_to_change(values: dict[str, Any], 
 def test_a_value_out_of_range_is_refused_with_the_range(name: str, value: float, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         GenerationSettings.create(**{name: value})
+
+
+NUMBERS = [name for name in GenerationSettings.model_fields if name not in ("stop", "seed")]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_is_accepted_up_to_its_bounds_and_refused_beyond_them_with_both(name: str) -> None:
+    known = setting_range(name)
+    assert known.minimum is not None and known.maximum is not None
+    # With what contrastive search needs beside it.
+    others: dict[str, Any] = {"top_k": 4, "temperature": 0} if name == "penalty_alpha" else {}
+    assert getattr(GenerationSettings.create(**{**others, name: known.maximum}), name) == known.maximum
+    for value in (known.minimum - 1, known.maximum + 1, "many", math.nan, math.inf, None):
+        with pytest.raises(SettingsError) as caught:
+            GenerationSettings.create(**{**others, name: value})
+        message = caught.value.message
+        assert known.label in message and f"{known.minimum:g}" in message and caught.value.hint
+        assert f"{known.maximum:.0f}" in message
+
+
+@pytest.mark.parametrize("stop", ["", ["END", ""], [3], 3])
+def test_stop_sequences_are_texts_that_are_not_empty(stop: Any) -> None:
+    with pytest.raises(SettingsError, match="Stop sequences"):
+        GenerationSettings.create(stop=stop)
 
 
 def test_a_script_assigns_in_any_order_and_contradictions_show_when_it_asks() -> None:
