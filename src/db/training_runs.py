@@ -311,6 +311,12 @@ def list_ended_since(session: Session, since: dt.datetime) -> Sequence[TrainingR
     return session.scalars(wanted).all()
 
 
+def find_last_started(session: Session, output_dir: str, before: dt.datetime) -> TrainingRun | None:
+    """Of the runs with this output folder, the one that started last before that time."""
+    of_folder = select(TrainingRun).where(TrainingRun.output_dir == output_dir, TrainingRun.started_at <= before)
+    return session.scalars(of_folder.order_by(TrainingRun.started_at.desc(), TrainingRun.id.desc()).limit(1)).first()
+
+
 def record_base_located(session: Session, base_model: str, folder: str) -> None:
     """Notes for every run on this base, by its recorded name, where it lies on this machine."""
     text = f"Located the base model “{base_model}” in {folder}."

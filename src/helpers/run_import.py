@@ -19,6 +19,7 @@ from helpers.adapter_scan import (
     examine_adapter_folder,
     scan_for_adapters,
 )
+from helpers.run_upkeep import adopt_adapter
 from helpers.training_files import TrainingFiles, read_training_files
 
 __all__ = [
@@ -106,8 +107,8 @@ def _record(
         elif run.source is RunSource.SCANNED:
             run.adapter_path, run.finished_at = str(found.adapter_path), found.saved_at
             run.hyperparameters = {**run.hyperparameters, **files.hyperparameters}
-        elif run.source is RunSource.TRACKED and run.status is not RunStatus.RUNNING and found.has_final:
-            run.adapter_path = str(found.adapter_path)
+        elif found.has_final:
+            adopt_adapter(session, run.id, found.saved_at)
         for checkpoint in found.checkpoints:
             training_runs.add_checkpoint(session, run.id, checkpoint.step, str(checkpoint.path))
         if is_new or run.source is RunSource.SCANNED:

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import psutil
+from sqlalchemy.orm import Session
 
 from db import training_runs
 from db.database import Database
@@ -59,30 +60,42 @@ def adopt_saved_adapters(database: Database) -> list[int]:
     since = utc_now() - _ADAPTER_MAY_FOLLOW
     with database.read_scope() as session:
         ended = training_runs.list_ended_since(session, since)
-    saved = [run.id for run in ended if _has_later_adapter(run)]
+    saved = {run.id: saved_at for run in ended if (saved_at := _adapter_saved_at(run)) is not None}
     if not saved:
         return []
     with database.session_scope() as session:
-        for run_id in saved:
-            run = training_runs.find(session, run_id)
-            if run is not None:
-                run.adapter_path = run.output_dir
-                training_runs.record_event(session, run_id, EventKind.ADAPTER, f"Saved the adapter: {run.output_dir}")
-    return saved
+        return [run_id for run_id, saved_at in saved.items() if adopt_adapter(session, run_id, saved_at)]
 
 
-def _has_later_adapter(run: TrainingRun) -> bool:
-    if run.source is not RunSource.TRACKED or run.output_dir is None or run.started_at is None:
+def adopt_adapter(session: Session, run_id: int, saved_at: dt.datetime) -> bool:
+    """Makes the adapter in the output folder the run's own, where it was saved by this run. Whether it was."""
+    run = training_runs.find(session, run_id)
+    if run is None or run.output_dir is None or not _lacks_adapter(run):
         return False
-    output = Path(run.output_dir)
-    recorded = Path(run.adapter_path) if run.adapter_path is not None else None
-    if recorded is not None and not (recorded.parent == output and recorded.name.startswith("checkpoint-")):
+    # The same script is often run again into the same folder, and the last one to start wrote over the others.
+    if training_runs.find_last_started(session, run.output_dir, saved_at) is not run:
         return False
+    run.adapter_path = run.output_dir
+    training_runs.record_event(session, run_id, EventKind.ADAPTER, f"Saved the adapter: {run.output_dir}")
+    return True
+
+
+def _adapter_saved_at(run: TrainingRun) -> dt.datetime | None:
+    if run.output_dir is None or not _lacks_adapter(run):
+        return None
     try:
-        # The folder may hold the adapter of an earlier training.
-        return os.stat(output / "adapter_config.json").st_mtime >= run.started_at.timestamp()
+        saved_at = os.stat(Path(run.output_dir) / "adapter_config.json").st_mtime
     except OSError:
+        return None
+    return dt.datetime.fromtimestamp(saved_at, dt.UTC)
+
+
+def _lacks_adapter(run: TrainingRun) -> bool:
+    """Whether a training that ended has no more than a checkpoint."""
+    if run.source is not RunSource.TRACKED or run.status not in (RunStatus.COMPLETED, RunStatus.FAILED):
         return False
+    recorded = Path(run.adapter_path) if run.adapter_path is not None else None
+    return recorded is None or (str(recorded.parent) == run.output_dir and recorded.name.startswith("checkpoint-"))
 
 
 def _is_gone(run: TrainingRun) -> bool:

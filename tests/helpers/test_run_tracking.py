@@ -239,6 +239,22 @@ def test_a_callback_alone_leaves_no_run_running_and_its_later_adapter_is_found(t
             assert kinds.count(EventKind.ADAPTER) == 1
 
 
+def test_of_several_trainings_into_one_folder_only_the_last_has_its_adapter(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    for name in ("first", "second"):
+        with track_run(name, "base", output_dir=output, data_dir=tmp_path):
+            pass
+    (output / "adapter_config.json").write_text("{}")
+    with track_run("third", "base", output_dir=output, data_dir=tmp_path):
+        pass
+    with Database.open(database_path(tmp_path)) as database:
+        adopt_saved_adapters(database)
+        with database.read_scope() as session:
+            found = {run.name: run.adapter_path for run in training_runs.list_recent(session)}
+    assert found == {"first": None, "second": str(output), "third": None}
+
+
 def test_an_adapter_that_lay_there_before_the_training_is_not_taken_for_its_own(tmp_path: Path) -> None:
     output = tmp_path / "out"
     output.mkdir()

@@ -1,5 +1,6 @@
 """Settings, datasets and numbers that the training tools left beside an adapter."""
 
+import datetime as dt
 import json
 import os
 import pickle
@@ -12,7 +13,7 @@ import pytest
 from db import training_runs
 from db.database import Database
 from db.datasets import NewRow, create_with_rows
-from db.models import RunSource, RunStatus
+from db.models import RunSource, RunStatus, utc_now
 from db.training_runs import EventKind
 from helpers.run_import import add_adapter_folder, register_found, scan_for_adapters
 from helpers.training_files import MOST_YAML_BYTES, TrainingFiles, read_training_files
@@ -209,7 +210,7 @@ def test_a_training_that_recorded_itself_is_not_registered_again(database: Datab
     with database.session_scope() as session:
         mine = training_runs.create(
             session, name="mine", base_model="b", status=RunStatus.COMPLETED, output_dir=str(folder),
-            adapter_path=str(folder / "checkpoint-5"),
+            adapter_path=str(folder / "checkpoint-5"), started_at=utc_now() - dt.timedelta(hours=1),
         )  # fmt: skip
     _adapter(folder)
     _adapter(folder / "checkpoint-5")
