@@ -148,6 +148,39 @@ def import_mapping(app: AppPage) -> None:
     import_asked(app, "topic,text", "These columns are of no known format.")
 
 
+def no_dataset_found(app: AppPage) -> None:
+    """A search without a result."""
+    app.click(re.compile("^Datasets"))
+    app.see("Choose a dataset to see its rows.")
+    app.type("Search", "nothing like this")
+    app.see("No dataset matches the search.")
+
+
+def hub_refused(app: AppPage) -> None:
+    """A dataset of the hub that cannot be reached, with its split and token."""
+    app.click(re.compile("^Datasets"))
+    app.click("Import dataset")
+    app.see("Show rows")
+    app.type("File, folder", "someone/lessons")
+    app.page.keyboard.press("Enter")
+    app.see("Try again")
+
+
+def importing_many(app: AppPage) -> None:
+    """An import on its way."""
+    app.click(re.compile("^Datasets"))
+    app.click("Import dataset")
+    app.see("Show rows")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "lessons.jsonl"
+        file.write_text('{"prompt": "What is a reef?", "response": "A ridge of rock near the surface."}\n' * 600_000)
+        app.type("File, folder", str(file))
+        app.page.keyboard.press("Enter")
+        app.see("can be used")
+        app.click(re.compile("^Import$"))
+        app.see(" rows · ")
+
+
 def first_look(app: AppPage) -> None:
     """The app as it opens."""
     app.see("Select a completed training run")
@@ -200,6 +233,9 @@ SCENES: list[tuple[str, Scene, dict[str, object]]] = [
     ("datasets-dark", dataset_shown, {"dark": True, "width": 900, "height": 800}),
     ("dataset-import", import_preview, {}),
     ("dataset-mapping", import_mapping, {"dark": True}),
+    ("datasets-search", no_dataset_found, {}),
+    ("dataset-hub", hub_refused, {"width": 900, "height": 800}),
+    ("dataset-importing", importing_many, {}),
     ("what-made-this", explained, {}),
     ("exact-prompt", exact_prompt, {}),
     ("clear-history", asked_to_clear, {}),
@@ -221,7 +257,7 @@ def take(browser: Browser, server: AppServer, name: str, scene: Scene, look: dic
     """One picture of one scene in a window of its own."""
     app = AppPage.opened(browser, server.url, **look)  # type: ignore[arg-type]
     scene(app)
-    if scene is not running:
+    if scene not in (running, importing_many):
         app.page.wait_for_timeout(700)  # ripples and fades have no end that could be waited for
     app.screenshot(str(IMAGES / f"{name}.png"))
     app.page.context.close()

@@ -1,10 +1,12 @@
 """Small dialogs that ask one thing. Each returns its answer through a callback and does nothing itself."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import flet as ft
 
+from errors import PlaygroundError
 from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.draft_field import DraftField
@@ -53,15 +55,24 @@ def TextQuestion(
     on_browse: Answer | None,
     begins_as: str = "",
 ) -> ft.Control:
-    """The field and its buttons; nothing happens while the field is empty."""
+    """The field and its buttons; nothing happens while the field is empty. A refusal is said below the field."""
     typed = ft.use_ref(begins_as)
+    refusal, set_refusal = ft.use_state("")
 
     def remember(text: str) -> None:
         typed.current = text
 
-    def answer() -> Any:
+    async def answer() -> None:
         text = (typed.current or "").strip()
-        return on_text(text) if text else None
+        if not text:
+            return
+        try:
+            outcome = on_text(text)
+            if inspect.isawaitable(outcome):
+                await outcome
+        except PlaygroundError as error:
+            # A notice would stand behind the dialog.
+            set_refusal(str(error))
 
     field = DraftField(
         begins_as, 0, on_change=remember, on_submit=lambda _: answer(), label=label, autofocus=True, expand=True
@@ -73,6 +84,7 @@ def TextQuestion(
         [
             ft.Text(hint, size=theme.TEXT_BODY, color=theme.SECONDARY_TEXT),
             ft.Row(row),
+            *([ft.Text(refusal, size=theme.TEXT_BODY, color=ft.Colors.ERROR)] if refusal else []),
             ft.Row(
                 [
                     ft.TextButton("Cancel", on_click=guard(on_close)),

@@ -14,7 +14,7 @@ from ui.components.draft_field import DraftField
 from ui.datasets.datasets_state import DATASETS_ON_A_PAGE, ROWS_ON_A_PAGE, DatasetsState
 from ui.datasets.import_dialog import import_dialog
 from ui.datasets.import_state import ImportState
-from ui.datasets.row_table import row_table
+from ui.datasets.row_table import row_table, rows_words
 
 NONE_YET = "No datasets yet. Import one: its prompts become the samples to try a model with."
 
@@ -98,7 +98,7 @@ def _entry(state: DatasetsState, dataset: Dataset, chosen: bool) -> ft.Control:
     return ft.ListTile(
         title=ft.Text(dataset.name, size=theme.TEXT_BODY, max_lines=1, overflow=ft.TextOverflow.ELLIPSIS),
         subtitle=small_text(
-            f"{dataset.row_count:,} rows · {dataset.format} · {dataset.created_at:%Y-%m-%d}",
+            f"{rows_words(dataset.row_count)} · {dataset.format} · {dataset.created_at:%Y-%m-%d}",
             max_lines=1,
             overflow=ft.TextOverflow.ELLIPSIS,
         ),
@@ -186,11 +186,12 @@ def _question(asking: str, state: DatasetsState, dataset: Dataset, close: Any) -
         await state.delete(dataset)
 
     if asking == "rename":
-        return text_dialog("Rename dataset", "Name", f"The new name of “{dataset.name}”.", "Rename", rename, close)
+        hint = f"The new name of “{dataset.name}”."
+        return text_dialog("Rename dataset", "Name", hint, "Rename", rename, close, text=dataset.name)
     users = f" These runs lose their sample prompts: {', '.join(state.used_by)}." if state.used_by else ""
     return confirm_dialog(
         f"Delete “{dataset.name}”?",
-        f"Its {dataset.row_count:,} rows are deleted from the workspace; the file it came from stays.{users}",
+        f"{rows_words(dataset.row_count)} will be deleted from the workspace; the source stays.{users}",
         "Delete dataset",
         delete,
         close,

@@ -12,7 +12,7 @@ from ui.components.draft_field import DraftField
 from ui.components.picker import picker
 from ui.components.readable import readable_bytes
 from ui.datasets.import_state import ImportPhase, ImportState
-from ui.datasets.row_table import row_table
+from ui.datasets.row_table import row_table, rows_words
 
 FILE_TYPES = ["json", "jsonl", "ndjson", "csv", "tsv", "parquet"]
 
@@ -151,20 +151,16 @@ def skipped_words(skipped: Mapping[str, int]) -> str:
     return "\n".join(f"{count:,} skipped: {reason}" for reason, count in ordered)
 
 
-def _rows_words(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
-
-
 def _preview(preview: DatasetPreview) -> list[ft.Control]:
     skipped = sum(preview.skipped.values())
     known_as = fact_chip(f"Format {preview.format}", "How the rows are written in the source", strong=True)
     if preview.exact:
         counts = [
-            fact_chip(f"{_rows_words(preview.usable)} to import"),
-            fact_chip(f"{_rows_words(skipped)} to skip"),
+            fact_chip(f"{rows_words(preview.usable)} to import"),
+            fact_chip(f"{rows_words(skipped)} to skip"),
         ]
     else:
-        counts = [fact_chip(f"{preview.usable:,} of the first {_rows_words(preview.usable + skipped)} can be used")]
+        counts = [fact_chip(f"{preview.usable:,} of the first {rows_words(preview.usable + skipped)} can be used")]
     parts: list[ft.Control] = [facts([known_as, *counts])]
     if not preview.exact:
         parts.append(small_text("Only the beginning is read now; the import counts all rows."))
@@ -181,7 +177,7 @@ def _result(importing: ImportState) -> list[ft.Control]:
         ft.Row(
             [
                 ft.Icon(ft.Icons.CHECK_CIRCLE_OUTLINE, color=ft.Colors.PRIMARY),
-                said(f"{_rows_words(result.imported)} imported as “{result.dataset.name}”.", expand=True),
+                said(f"{rows_words(result.imported)} imported as “{result.dataset.name}”.", expand=True),
             ]
         )
     ]
