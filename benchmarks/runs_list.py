@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from db import training_runs
@@ -28,25 +29,25 @@ SEARCH = "run 99"
 
 def measure(folder: Path) -> list[Figure]:
     """Milliseconds with 10,000 runs, and each as a ratio to the same with 100."""
-    few, many = (_measure_one(folder / str(count), count) for count in (FEW, MANY))
-    figures = []
-    for name, samples in many.items():
-        figures.append(Figure("runs-list", f"{name}, {MANY:,} runs", "ms", [value * 1000 for value in samples]))
-        at_most = 1.5 if name == "Draw the next page" else None
-        figures.append(
-            Figure("runs-list", f"{name}, {MANY:,} runs / {FEW}", "×", ratios(samples, few[name]), at_most=at_most)
-        )
+    with open_workspace(folder / "few") as few, open_workspace(folder / "many") as many:
+        _add_runs(few.database, FEW)
+        _add_runs(many.database, MANY)
+        figures = []
+        for name, wanted in (("Read a page", RunFilter()), ("Search", RunFilter(search=SEARCH))):
+            reads = [partial(read_page, place.database, wanted, RunSort.NEWEST, 0) for place in (few, many)]
+            figures += _figures(name, *_in_turns(*reads))
+        for name, acts in (("Draw the next page", _turning), ("Open the list again", _refreshing)):
+            figures += _figures(name, *asyncio.run(_drawn(few, many, acts)))
     return figures
 
 
-def _measure_one(folder: Path, count: int) -> dict[str, list[float]]:
-    with open_workspace(folder) as workspace:
-        _add_runs(workspace.database, count)
-        samples = {
-            "Read a page": _timed(lambda: read_page(workspace.database, RunFilter(), RunSort.NEWEST, 0)),
-            "Search": _timed(lambda: read_page(workspace.database, RunFilter(search=SEARCH), RunSort.NEWEST, 0)),
-        }
-        return {**samples, **asyncio.run(_drawn(workspace))}
+def _figures(name: str, few: list[float], many: list[float]) -> list[Figure]:
+    times = Figure("runs-list", f"{name}, {MANY:,} runs", "ms", [value * 1000 for value in many])
+    at_most = 1.5 if name == "Draw the next page" else None
+    return [
+        times,
+        Figure("runs-list", f"{name}, {MANY:,} runs / {FEW}", "×", ratios(many, few), at_most=at_most),
+    ]
 
 
 def _add_runs(database: Database, count: int) -> None:
@@ -58,40 +59,49 @@ def _add_runs(database: Database, count: int) -> None:
             training_runs.record_metrics(session, run.id, [MetricRow(step, "loss", 1 / step) for step in (1, 2)])
 
 
-def _timed(act: Callable[[], object]) -> list[float]:
-    samples = []
+def _in_turns(few: Callable[[], object], many: Callable[[], object]) -> tuple[list[float], list[float]]:
+    samples: tuple[list[float], list[float]] = ([], [])
     for _ in range(REPEATS):
-        started = time.perf_counter()
-        act()
-        samples.append(time.perf_counter() - started)
+        for act, taken in zip((few, many), samples, strict=True):
+            started = time.perf_counter()
+            act()
+            taken.append(time.perf_counter() - started)
     return samples
 
 
-async def _drawn(workspace: Workspace) -> dict[str, list[float]]:
-    """From the click to the last patch, in the app with the Runs screen open."""
+def _turning(runs: RunsState, number: int) -> Awaitable[None]:
+    return runs.turn(-1 if number % 2 else 1)
+
+
+def _refreshing(runs: RunsState, number: int) -> Awaitable[None]:
+    return runs.refresh()
+
+
+async def _drawn(
+    few: Workspace, many: Workspace, act: Callable[[RunsState, int], Awaitable[None]]
+) -> tuple[list[float], list[float]]:
+    """From the click to the last patch, in two windows of the app with the Runs screen open, in turns."""
+    samples: tuple[list[float], list[float]] = ([], [])
     with closing(ModelProcess()) as process:
-        services = AppServices(workspace.database, workspace.folder, process, workspace.demo)
-        page = await MeasuredPage.opened(make_app(services))
-        try:
-            await until(lambda: page.has_sent("Responses will appear here"), "the first screen")
-            page.component_argument(WindowState).open_screen(ScreenPlace.RUNS)
-            await until(lambda: page.has_sent("Search runs"), "the Runs screen")
-            runs = page.component_argument(RunsState)
-            await until(lambda: runs.loaded, "the list")
-            await page.settle()
-            return {
-                "Draw the next page": await _draw(page, [lambda: runs.turn(1), lambda: runs.turn(-1)]),
-                "Open the list again": await _draw(page, [runs.refresh]),
-            }
-        finally:
+        windows = [await _opened(place, process) for place in (few, many)]
+        for number in range(REPEATS):
+            for (page, runs), taken in zip(windows, samples, strict=True):
+                started = time.perf_counter()
+                await act(runs, number)
+                await page.settle()
+                taken.append(time.perf_counter() - started)
+        for page, _ in windows:
             page.close()
-
-
-async def _draw(page: MeasuredPage, acts: list[Callable[[], Awaitable[None]]]) -> list[float]:
-    samples = []
-    for number in range(REPEATS):
-        started = time.perf_counter()
-        await acts[number % len(acts)]()
-        await page.settle()
-        samples.append(time.perf_counter() - started)
     return samples
+
+
+async def _opened(workspace: Workspace, process: ModelProcess) -> tuple[MeasuredPage, RunsState]:
+    services = AppServices(workspace.database, workspace.folder, process, workspace.demo)
+    page = await MeasuredPage.opened(make_app(services))
+    await until(lambda: page.has_sent("Responses will appear here"), "the first screen")
+    page.component_argument(WindowState).open_screen(ScreenPlace.RUNS)
+    await until(lambda: page.has_sent("Search runs"), "the Runs screen")
+    runs = page.component_argument(RunsState)
+    await until(lambda: runs.loaded, "the list")
+    await page.settle()
+    return page, runs
