@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loop", action="store_true", help="a plain loop instead of a Trainer")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--output-dir", type=Path, default=Path("outputs/tracked-example"))
+    parser.add_argument("--output-dir", type=Path, help="where the adapter goes (outputs/tracked-example or -loop)")
     parser.add_argument("--data-dir", type=Path, help="the workspace to record in (your own unless given)")
     chosen = parser.parse_args()
     torch.manual_seed(0)
@@ -35,8 +35,9 @@ def main() -> None:
         AutoModelForCausalLM.from_pretrained(BASE), LoraConfig(r=8, lora_alpha=16, target_modules="all-linear")
     )
     train = _loop if chosen.loop else _trainer
-    train(model, _examples(tokenizer), chosen.steps, chosen.output_dir, chosen.data_dir)
-    tokenizer.save_pretrained(chosen.output_dir)
+    output = chosen.output_dir or Path("outputs/tracked-loop" if chosen.loop else "outputs/tracked-example")
+    train(model, _examples(tokenizer), chosen.steps, output, chosen.data_dir)
+    tokenizer.save_pretrained(output)
 
 
 def _trainer(model: torch.nn.Module, rows: list[Example], steps: int, output: Path, data_dir: Path | None) -> None:
