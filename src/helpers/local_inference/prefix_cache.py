@@ -166,12 +166,21 @@ def _can_go_back(cache: Any) -> bool:
 def has_plain_layers(cache: Any) -> bool:
     """True where each layer holds keys and values only.
 
-    Recurrent and compressed states cannot go back to an earlier token, some change in place, and some models (Jamba,
-    Bamba) go on from them one token at a time only.
+    Recurrent and compressed states cannot go back to an earlier token, and some change in place.
     """
     from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
     return all(type(layer) in (DummyLayer, DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
+
+def has_recurrent_layers(cache: Any) -> bool:
+    """True where layers keep a state that each token rewrites.
+
+    It cannot be branched, and some models (Jamba) go on from it one token at a time only.
+    """
+    from transformers.cache_utils import LinearAttentionCacheLayerMixin
+
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
 
 
 def _fork(cache: Any) -> Any:

@@ -8,7 +8,7 @@ from helpers.local_inference import contrastive_search
 from helpers.local_inference.forward_step import ForwardStep
 from helpers.local_inference.generation_events import PromptProcessed
 from helpers.local_inference.generation_settings import GenerationSettings
-from helpers.local_inference.prefix_cache import TextState, has_plain_layers
+from helpers.local_inference.prefix_cache import TextState, has_recurrent_layers
 from helpers.local_inference.sampling import Sampler
 
 # As fast as larger chunks; half a billion weights answer a stop within half a second on one core, and the logits of
@@ -18,7 +18,7 @@ PREFILL_CHUNK_TOKENS = 128
 
 def chunk_tokens(cache: Any, prompt_tokens: int) -> int:
     """How many tokens of a prompt to compute at once: all of them where the layers are recurrent."""
-    return PREFILL_CHUNK_TOKENS if has_plain_layers(cache) else max(1, prompt_tokens)
+    return max(1, prompt_tokens) if has_recurrent_layers(cache) else PREFILL_CHUNK_TOKENS
 
 
 def generate_tokens(
@@ -43,7 +43,7 @@ def generate_tokens(
     token_ids = torch.empty((1, len(prompt_ids) + max_new_tokens), dtype=torch.long, device=device)
     token_ids[0, : len(prompt_ids)] = torch.tensor(prompt_ids, device=device)
     contrastive = settings.penalty_alpha > 0
-    if contrastive and not has_plain_layers(state.cache):
+    if contrastive and has_recurrent_layers(state.cache):
         raise SettingsError(
             "Contrastive search (penalty_alpha) tries several tokens side by side, which the recurrent layers of "
             "this model do not allow.",

@@ -1,5 +1,6 @@
 """The engine on a CUDA GPU."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,9 +64,15 @@ def test_a_static_cache_gives_the_same_answer(base: Path, adapter: Path, engine:
 
 
 def test_letting_go_of_the_models_gives_the_memory_back(base: Path, engine: Engine) -> None:
-    before = torch.cuda.memory_allocated()
+    def without_models() -> int:
+        engine.bases.clear()
+        gc.collect()
+        torch.cuda.empty_cache()
+        return int(torch.cuda.memory_allocated())
+
+    # The first answer leaves what CUDA's libraries keep for themselves.
+    result_of(engine.stream(request_for(base)))
+    before = without_models()
     result_of(engine.stream(request_for(base)))
     assert torch.cuda.memory_allocated() > before
-    engine.bases.clear()
-    torch.cuda.empty_cache()
-    assert torch.cuda.memory_allocated() == before
+    assert without_models() <= before
