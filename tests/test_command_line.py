@@ -170,6 +170,7 @@ def test_what_does_not_exist_is_named_on_stderr_with_exit_code_1(
         (("generate", "--run", "1", "--prompt", "x", "--temperature", "9"), "Temperature is 9.0"),
         (("generate", "--run", "1", "--prompt", "x", "--top-k", "some"), "--top-k"),
         (("generate", "--run", "1", "--prompt", "x", "--dtype", "float1"), "--dtype"),
+        (("generate", "--run", "1", "--prompt", "x", "--strength", "2.5"), "--strength"),
         (("runs", "fly"), "fly"),
         (("--port", "99999"), "--port"),
         (("--web", "runs", "list"), "--web"),
@@ -213,6 +214,15 @@ def test_the_base_of_a_run_answers_alone(run: Run, adapter: Path, base: Path) ->
     document = run("generate", "--run", "latest", "--no-adapter", "--prompt", "Hi", "--json").document
     assert document["model"]["adapter_path"] is None
     assert document["model"]["base_model"] == str(base)
+
+
+def test_an_adapter_answers_weaker_or_merged(run: Run, adapter: Path) -> None:
+    how = ("generate", "--adapter", adapter, "--preset", "deterministic", "--max-new-tokens", "12", "--prompt", "Hi")
+    half = run(*how, "--strength", "0.5", "--json").document
+    merged = run(*how, "--strength", "0.5", "--merge", "--json").document
+    assert (half["model"]["adapter_strength"], half["model"]["merged"]) == (0.5, False)
+    assert merged["model"]["merged"] and any("merged" in note for note in merged["model"]["notes"])
+    assert merged["text"] == half["text"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl+C cannot be sent to one process on Windows")

@@ -19,7 +19,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 
 Strength = Annotated[
     float,
-    typer.Option(metavar="S", help="How strongly the adapter acts: 0 = not at all, 1 = as trained. Range: 0 to 2."),
+    typer.Option(
+        metavar="S",
+        min=0,
+        max=2,
+        help="How strongly the adapter acts: 0 = not at all, 1 = as trained. From 0 to 2.",
+    ),
 ]
 Merge = Annotated[
     bool, typer.Option("--merge", help="Compute the adapter into a copy of the weights, which answers faster.")

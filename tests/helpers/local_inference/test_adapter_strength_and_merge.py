@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from engine_requests import request_for, result_of
 from errors import AdapterError, SettingsError
 from helpers.local_inference import GenerationRequest, GenerationResult, Quantization
 from helpers.local_inference.adapter_files import read_adapter_folder
+from helpers.local_inference.base_model_cache import LoadedBase
 from helpers.local_inference.engine import Engine
-from tiny_models import build_tiny_adapter, build_tiny_base
+from helpers.local_inference.prefix_cache import AdapterForm
+from tiny_models import VOCABULARY_SIZE, build_tiny_adapter, build_tiny_base
 
 
 def changed(request: GenerationRequest, **selection: Any) -> GenerationRequest:
@@ -94,6 +97,97 @@ def test_merged_answers_as_live_does_and_the_shared_base_is_untouched(
     shared.adapters.detach_all()
     assert all(torch.equal(*pair) for pair in zip(shared.model.parameters(), weights, strict=True))
     assert files == {path: path.read_bytes() for path in base.iterdir()}
+
+
+def without_embeddings(adapter: Path) -> Path:
+    """As PEFT saves it with ``save_embedding_layers=False``: what it trained, without the base's own embeddings."""
+    file = adapter / "adapter_model.safetensors"
+    tensors = {name: tensor for name, tensor in load_file(file).items() if "lora_" in name}
+    save_file(tensors, file)
+    return adapter
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": ["embed_tokens"]},
+        {"target_modules": ["embed_tokens", "q_proj", "lm_head"]},
+        {"use_rslora": True},
+        {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 1}},
+        {"init_lora_weights": "gaussian"},
+    ],
+)
+def test_every_kind_of_plain_lora_has_a_strength_and_is_merged(
+    config: dict[str, Any], base: Path, tmp_path: Path, engine: Engine
+) -> None:
+    adapter = without_embeddings(build_tiny_adapter(base, tmp_path / "adapter", **config))
+    answer(engine, base, adapter)
+    alone, trained, half = logits(engine, None), logits(engine, adapter), logits(engine, adapter, 0.5)
+    assert torch.equal(logits(engine, adapter, 0), alone) and torch.equal(logits(engine, adapter), trained)
+    assert not torch.equal(half, trained) and not torch.equal(half, alone)
+    merged = answer(engine, base, adapter, merge_adapter=True, adapter_strength=0.5)
+    assert merged.token_ids == answer(engine, base, adapter, adapter_strength=0.5).token_ids
+    weights = next(loaded.model for loaded in engine.bases.loaded if loaded.merged_effect is not None)
+    with torch.inference_mode():
+        found = weights(input_ids=torch.tensor([[5, 80, 17, 200]]), use_cache=False).logits
+    torch.testing.assert_close(found, half, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+@pytest.mark.parametrize("added", [0, 6])
+def test_an_adapter_that_brings_embeddings_has_no_strength(added: int, tmp_path: Path, engine: Engine) -> None:
+    base = build_tiny_base(tmp_path / "base")
+    trained = build_tiny_base(tmp_path / "trained", vocab_size=VOCABULARY_SIZE + added)
+    adapter = build_tiny_adapter(trained, tmp_path / "adapter", target_modules=["embed_tokens", "q_proj"])
+    for selection in ({"adapter_strength": 0.0}, {"merge_adapter": True}):
+        with pytest.raises(AdapterError, match=r"cannot .* changes the base's own weights"):
+            answer(engine, base, adapter, **selection)
+
+
+def test_adalora_has_a_strength_and_is_not_merged(base: Path, tmp_path: Path, engine: Engine) -> None:
+    adapter = build_tiny_adapter(base, tmp_path / "adapter", "adalora")
+    answer(engine, base, adapter)
+    alone, trained = logits(engine, None), logits(engine, adapter)
+    assert torch.equal(logits(engine, adapter, 0), alone)
+    assert torch.equal(logits(engine, adapter), trained) and not torch.equal(trained, alone)
+    with pytest.raises(AdapterError, match="ADALORA"):
+        answer(engine, base, adapter, merge_adapter=True)
+
+
+def test_other_strengths_replace_the_merged_base(base: Path, adapter: Path, engine: Engine) -> None:
+    answer(engine, base, adapter)
+    for strength in (1.0, 0.5, 1.5, 0.75, 0.25):
+        merged = answer(engine, base, adapter, merge_adapter=True, adapter_strength=strength)
+        assert len(engine.bases.loaded) == 2
+    assert any("copy of the base of its own" in note for note in merged.model.notes)
+    needs = [loaded.needed_bytes for loaded in engine.bases.loaded]
+    assert engine.bases.reclaimable_bytes() == sum(needs) > max(needs)
+
+
+def test_a_strength_never_answers_with_what_another_computed(base: Path, adapter: Path, engine: Engine) -> None:
+    long = "Say hello to the sailor. " * 20
+    for strength in (1.0, 0.5, 1.0, 0.5, 0.0):
+        selection = changed(request_for(base, adapter, long), adapter_strength=strength)
+        seen, fresh = result_of(engine.stream(selection)), result_of(Engine(prefix_bytes=0).stream(selection))
+        assert seen.token_ids == fresh.token_ids
+        folder, ids = read_adapter_folder(adapter), [*range(40, 60)]
+        (loaded,) = engine.bases.loaded
+        form = AdapterForm(folder.fingerprint, strength)
+        prompt = (*engine_prompt(loaded, form), *ids)
+        state = loaded.prefixes.take(loaded.model.config, form, prompt)
+        assert state.tokens > 100
+        forward = loaded.adapters.activate(folder, strength)
+        with torch.inference_mode():
+            rest = torch.tensor([prompt[state.tokens :]])
+            found = forward(input_ids=rest, past_key_values=state.cache).logits[0, -1]
+            wanted = forward(input_ids=torch.tensor([prompt]), use_cache=False).logits[0, -1]
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def engine_prompt(loaded: LoadedBase, form: AdapterForm) -> tuple[int, ...]:
+    """The longest text that is kept of ``form``."""
+    return max((entry.token_ids for entry in loaded.prefixes._entries if entry.adapter == form), key=len)
 
 
 def test_a_static_cache_needs_a_cuda_gpu(base: Path, engine: Engine) -> None:
