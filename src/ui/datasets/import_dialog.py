@@ -141,7 +141,17 @@ def NameField(importing: ImportState) -> ft.Control:
         importing.name = text
 
     return ft.Row(
-        [DraftField(importing.name, importing.version, on_change=remember, label="Name", expand=True, dense=True)]
+        [
+            DraftField(
+                importing.name,
+                importing.version,
+                on_change=remember,
+                label="Name",
+                disabled=importing.busy,
+                expand=True,
+                dense=True,
+            )
+        ]
     )
 
 
@@ -163,7 +173,7 @@ def _preview(preview: DatasetPreview) -> list[ft.Control]:
         counts = [fact_chip(f"{preview.usable:,} of the first {rows_words(preview.usable + skipped)} can be used")]
     parts: list[ft.Control] = [facts([known_as, *counts])]
     if not preview.exact:
-        parts.append(small_text("Only the beginning is read now; the import counts all rows."))
+        parts.append(small_text("These counts are of the beginning; the import counts all rows."))
     if skipped:
         parts.append(said(skipped_words(preview.skipped), theme.TEXT_SMALL, theme.SECONDARY_TEXT))
     return [*parts, row_table(list(enumerate(preview.first_rows)))]
