@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import psutil
 
-# In a tiny model threads wait for each other longer than they compute, on a busy machine ten times as long.
-TINY_MODEL_BYTES = 32 * 2**20
+# A token of a small model takes a few milliseconds, less than half of them for its weights: more threads gain little
+# on an idle machine, and on a busy one wait for each other longer than they compute.
+SMALL_MODEL_BYTES = 128 * 2**20
 # The system counts processor time in steps of 10 ms, so that less says little.
 SECONDS_BETWEEN_LOOKS = 0.2
 # Of a core: what an idle desktop and the app that shows the answer may use without taking a thread from it.
@@ -75,10 +76,10 @@ class ComputeThreads:
         machine. Otherwise (float32) it is always the same one, so that the same seed gives the same answer whatever
         else runs.
         """
-        tiny = 0 < size_bytes < TINY_MODEL_BYTES
-        self._adapts = same_in_any_number and not tiny
+        small = 0 < size_bytes < SMALL_MODEL_BYTES
+        self._adapts = same_in_any_number and not small
         if not self._adapts:
-            _set(1 if tiny else self._most)
+            _set(1 if small else self._most)
             return
         now = self._processor_time()
         # Too short a time since the last look says nothing that it did not say.

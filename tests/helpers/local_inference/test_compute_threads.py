@@ -13,7 +13,7 @@ import torch
 from helpers.local_inference import cpu_attention
 from helpers.local_inference.compute_threads import (
     SECONDS_BETWEEN_LOOKS,
-    TINY_MODEL_BYTES,
+    SMALL_MODEL_BYTES,
     ComputeThreads,
     ProcessorTime,
     free_cores,
@@ -22,7 +22,7 @@ from helpers.local_inference.compute_threads import (
 from helpers.local_inference.cpu_linears import Int8Linear, PackedLinear
 
 CORES = 4
-LARGE = 10 * TINY_MODEL_BYTES
+LARGE = 10 * SMALL_MODEL_BYTES
 LONGEST_WAIT = 30.0
 
 
@@ -80,9 +80,9 @@ def test_where_the_number_of_threads_changes_rounding_it_is_the_same_whatever_el
     assert torch.get_num_threads() == 1
 
 
-def test_a_tiny_model_computes_in_one_thread(machine: Machine) -> None:
+def test_a_small_model_computes_in_one_thread(machine: Machine) -> None:
     threads = threads_on(machine)
-    threads.begin_answer(TINY_MODEL_BYTES - 1, same_in_any_number=True)
+    threads.begin_answer(SMALL_MODEL_BYTES - 1, same_in_any_number=True)
     threads.adapt()
     threads.adapt()
     assert torch.get_num_threads() == 1
