@@ -49,8 +49,7 @@ class _Answers(BaseHTTPRequestHandler):
         if self.server.token is not None and self.headers.get("Authorization") != f"Bearer {self.server.token}":
             self._json({"error": "Repository not found"}, 401, {"X-Error-Code": "RepoNotFound"})
         elif path.startswith(f"/api/{kind}/{name}/tree/"):
-            files = self.server.sizes.items()
-            self._json([{"type": "file", "path": file, "size": size, "oid": _id(file)} for file, size in files])
+            self._tree(path.partition("/tree/")[2].partition("/")[2])
         elif path == f"/api/{kind}/{name}" or path.startswith(f"/api/{kind}/{name}/revision/"):
             files = self.server.sizes.items()
             siblings = [{"rfilename": file, "size": size, "blobId": _id(file)} for file, size in files]
@@ -59,6 +58,20 @@ class _Answers(BaseHTTPRequestHandler):
             self._file(path.partition("/resolve/")[2].partition("/")[2])
         else:
             self._json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+
+    def _tree(self, folder: str) -> None:
+        """The files below a folder or, unless all are asked for, its own files and folders."""
+        start = f"{folder}/" if folder else ""
+        sizes = {file: size for file, size in self.server.sizes.items() if file.startswith(start)}
+        listed = [{"type": "file", "path": file, "size": size, "oid": _id(file)} for file, size in sizes.items()]
+        if "recursive=true" not in self.path.lower():
+            inner = {start + file.removeprefix(start).partition("/")[0] for file in sizes} - sizes.keys()
+            listed = [entry for entry in listed if "/" not in str(entry["path"]).removeprefix(start)]
+            listed += [{"type": "directory", "path": path, "size": 0, "oid": _id(path)} for path in sorted(inner)]
+        if listed:
+            self._json(listed)
+        else:
+            self._json({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
 
     def _file(self, file: str) -> None:
         if self.server.gated:

@@ -22,7 +22,6 @@ _ROWS_PER_TRANSACTION = 2000
 _SECONDS_BETWEEN_LOOKS = 0.2
 # Other programs take an import without a sign of life for ten minutes for one that was killed.
 _SECONDS_BETWEEN_SIGNS = 60.0
-# Who waits for SQLite's lock looks every 100 ms, and may find it taken every time by one who never pauses.
 _SECONDS_BETWEEN_PAUSES = 0.4
 _SECONDS_OF_A_PAUSE = 0.11
 
@@ -195,7 +194,7 @@ def _save_rows(
     on_progress: Callable[[ImportProgress], None] | None,
     should_stop: Callable[[], bool] | None,
 ) -> int:
-    count, last_sign = 0, time.monotonic()
+    count, last_sign, pauses = 0, time.monotonic(), _Pauses()
     with _reading(source) as reader:
         while (rows := reader.take(_SECONDS_BETWEEN_LOOKS)) != []:
             if should_stop is not None and should_stop():
@@ -204,6 +203,9 @@ def _save_rows(
                 with database.session_scope() as session:
                     datasets.append_rows(session, dataset_id, count, rows or ())
                 count, last_sign = count + len(rows or ()), time.monotonic()
+                # Meanwhile the next rows are read.
+                reader.ask()
+                pauses.let_others_write()
             if on_progress is not None:
                 on_progress(ImportProgress(count, source.position.bytes_read(), source.position.total))
     return count
@@ -220,10 +222,22 @@ def _reading(source: DatasetSource) -> Iterator[RowReader]:
 
 
 def _delete_in_chunks(database: Database, dataset_id: int, until: float | None = None) -> None:
-    remains, next_pause = True, time.monotonic() + _SECONDS_BETWEEN_PAUSES
+    remains, pauses = True, _Pauses()
     while remains and (until is None or time.monotonic() < until):
         with database.session_scope() as session:
             remains = datasets.delete_some(session, dataset_id, _ROWS_PER_TRANSACTION)
-        if remains and time.monotonic() > next_pause:
+        if remains:
+            pauses.let_others_write()
+
+
+class _Pauses:
+    """Who waits for SQLite's lock looks every 100 ms, and may find it taken every time by one who never pauses."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def let_others_write(self) -> None:
+        """To be called between transactions; it pauses where the last pause is a while ago."""
+        if time.monotonic() - self._last > _SECONDS_BETWEEN_PAUSES:
             time.sleep(_SECONDS_OF_A_PAUSE)
-            next_pause = time.monotonic() + _SECONDS_BETWEEN_PAUSES
+            self._last = time.monotonic()

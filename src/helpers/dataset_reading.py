@@ -22,14 +22,18 @@ class RowReader:
         self._thread = threading.Thread(target=self._read, name="dataset-reader", daemon=True)
         self._thread.start()
 
+    def ask(self) -> None:
+        """Lets the next portion be read already."""
+        if not self._asked:
+            self._asked = True
+            self._wanted.release()
+
     def take(self, seconds: float) -> list[NewRow] | None:
         """The next portion, empty at the end; None = there is none yet after so many seconds.
 
         Raises what reading raises.
         """
-        if not self._asked:
-            self._asked = True
-            self._wanted.release()
+        self.ask()
         try:
             answer = self._answers.get(timeout=seconds)
         except queue.Empty:

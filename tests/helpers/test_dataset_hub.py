@@ -72,8 +72,6 @@ def test_a_split_is_read_from_the_hub_and_what_is_missing_is_named(tmp_path: Pat
         assert (saved["rows"], saved["name"], saved["source"]) == (3, "some-data", f"{NAME} (train)")
         code, printed = hub.add(NAME, "--split", "test")
         assert code == 0 and '"rows": 2' in printed and "the prompt is empty" in printed
-        code, printed = hub.add(NAME, "--split", "dev")
-        assert code == 1 and "no split “dev”" in printed and "train, test" in printed
         code, printed = hub.add(f"{NAME}:french")
         assert code == 1 and "no configuration “french”" in printed and "default" in printed
         code, printed = hub.add("some-owner/nothing")
@@ -83,6 +81,28 @@ def test_a_split_is_read_from_the_hub_and_what_is_missing_is_named(tmp_path: Pat
     # The hub is gone now.
     code, printed = hub.add(NAME)
     assert code == 1 and "cannot be reached" in printed
+
+
+CARD = """---
+configs:
+- config_name: en
+  data_files: [{split: validation, path: "en/validation*"}, {split: test, path: "en/test*"}]
+- config_name: fr
+  data_files: [{split: test, path: "fr/test*"}]
+---
+"""
+
+
+def test_configurations_are_named_and_chosen(tmp_path: Path) -> None:
+    files = {"README.md": CARD, "en/validation.jsonl": _rows(2), "en/test.jsonl": _rows(3), "fr/test.jsonl": _rows(4)}
+    with serve_hub(NAME, _repository(tmp_path, files), "datasets") as server:
+        hub = Hub(tmp_path, server.endpoint)
+        code, printed = hub.add(NAME)
+        assert code == 1 and "several configurations" in printed and "en, fr" in printed
+        code, printed = hub.add(f"{NAME}:en")
+        assert code == 1 and "several splits" in printed and "validation, test" in printed
+        code, printed = hub.add(f"{NAME}:fr")
+        assert code == 0 and '"rows": 4' in printed and f"{NAME}:fr (test)" in printed
 
 
 def test_a_token_opens_a_private_dataset_and_is_kept_nowhere(tmp_path: Path) -> None:
