@@ -40,7 +40,11 @@ class ReadPosition:
 
     def bytes_read(self) -> int:
         """Between 0 and ``total``."""
-        return min(self.measure(), self.total)
+        try:
+            return min(self.measure(), self.total)
+        except (OSError, ValueError):
+            # Asked on another thread than the reading one, which has just closed the file at its end.
+            return self.total
 
 
 def read_records(path: Path, position: ReadPosition | None = None) -> Records:
