@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.adapter_doctor.bounded_json import read_json
-from helpers.adapter_doctor.findings import Finding, error, info, some_of, warning
-from helpers.adapter_doctor.peft_facts import LORA_FIELDS, PEFT_TYPES, PROMPT_LEARNING
+from helpers.adapter_doctor.findings import Finding, error, info, some_of
+from helpers.adapter_doctor.peft_facts import LORA_FIELDS, NOT_LOADABLE, PEFT_TYPES, PROMPT_LEARNING
 
 _MOST_BYTES = 32 << 20
 _LORA_DEFAULT_RANK = 8
@@ -68,7 +68,11 @@ def read_adapter_config(path: Path) -> tuple[AdapterConfig | None, list[Finding]
     wrong = _wrong_value(raw)
     if wrong:
         return None, [error("config_value", f"{path.name}: {wrong}.", "Correct the file, or save the adapter again.")]
-    return _reduced(peft_type, raw), [*_unknown_fields(peft_type, raw), *_other_task(raw)]
+    return _reduced(peft_type, raw), [
+        *_not_loadable(peft_type, raw),
+        *_unknown_fields(peft_type, raw),
+        *_other_task(raw),
+    ]
 
 
 def _damaged(path: Path, why: str) -> Finding:
@@ -136,13 +140,13 @@ def _wrong_value(raw: Mapping[str, Any]) -> str | None:
 
 def _unknown_fields(peft_type: str, raw: Mapping[str, Any]) -> list[Finding]:
     unknown = sorted(set(raw) - LORA_FIELDS) if peft_type == "LORA" else []
-    active = [name for name in unknown if raw[name]]
+    active = [name for name in unknown if not (raw[name] is None or raw[name] is False or raw[name] in ({}, [], ""))]
     if active:
         message = (
-            f"{some_of(active, 5)} in adapter_config.json is unknown to the installed PEFT {_peft_version()}, "
-            "which ignores it: the adapter may answer otherwise than it did in training."
+            f"{some_of(active, 5)} in adapter_config.json is unknown to the installed PEFT {_peft_version()}: "
+            "without it the adapter would answer otherwise than it did in training, so it is not loaded."
         )
-        return [warning("config_unknown_fields", message, _after_newer_peft(raw))]
+        return [error("config_unknown_fields", message, _after_newer_peft(raw))]
     if unknown:
         message = (
             f"{some_of(unknown, 5)} in adapter_config.json is unknown to PEFT {_peft_version()}, but switched off."
@@ -151,11 +155,24 @@ def _unknown_fields(peft_type: str, raw: Mapping[str, Any]) -> list[Finding]:
     return []
 
 
+def _not_loadable(peft_type: str, raw: Mapping[str, Any]) -> list[Finding]:
+    """What local_inference.adapter_files.peft_config refuses, though PEFT knows it."""
+    if peft_type in NOT_LOADABLE:
+        message = f"Adapters of the type {peft_type} cannot be loaded here yet."
+        return [error("type_not_supported", message, "LoRA and its relatives, IA³ and OFT can.")]
+    if raw.get("alora_invocation_tokens"):
+        message = "Activated LoRA (aLoRA) adapters cannot be loaded here yet."
+        return [error("type_not_supported", message, "Plain LoRA adapters can.")]
+    return []
+
+
 def _other_task(raw: Mapping[str, Any]) -> list[Finding]:
-    kind = _OTHER_TASKS.get(str(raw.get("task_type")))
-    if kind is None:
+    task = raw.get("task_type")
+    if task in (None, "CAUSAL_LM"):
         return []
-    message = f"The adapter was trained for {kind} ({raw['task_type']}), not for writing text."
+    message = (
+        f"The adapter was trained for {_OTHER_TASKS.get(str(task), 'another task')} ({task}), not for writing text."
+    )
     return [error("task_type", message, "Pick an adapter of task type CAUSAL_LM.")]
 
 

@@ -16,6 +16,9 @@ PEFT_TYPES = frozenset(
 )
 PROMPT_LEARNING = frozenset({"PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING", "CPT"})
 
+# What the engine does not load, though PEFT does.
+NOT_LOADABLE = PROMPT_LEARNING | {"ADAPTION_PROMPT", "CARTRIDGE", "POLY", "XLORA"}
+
 # Fields of LoraConfig; for the other types the doctor does not judge unknown fields.
 LORA_FIELDS = frozenset(
     str.split("""

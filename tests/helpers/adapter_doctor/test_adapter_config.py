@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from adapter_bench import CONFIG, Bench, found
+from errors import AdapterError
 from helpers.adapter_validation import (
     Severity,
     folder_problem,
@@ -36,8 +37,8 @@ def test_an_unknown_adapter_type(bench: Bench) -> None:
 def test_fields_of_a_newer_peft(bench: Bench) -> None:
     bench.edit_config(brand_new_option=True, other_new_option=None, peft_version="9.1.0")
     report = bench.check()
-    finding = found(report, "config_unknown_fields", Severity.WARNING, "brand_new_option", "9.1.0")
-    assert report.ok and "other_new_option" not in finding.message
+    finding = found(report, "config_unknown_fields", Severity.ERROR, "brand_new_option", "9.1.0")
+    assert "other_new_option" not in finding.message
     bench.drop_from_config("brand_new_option")
     found(bench.check(), "config_unknown_fields", Severity.INFO, "other_new_option", "switched off")
 
@@ -62,6 +63,33 @@ def test_a_wrong_value_in_the_config(bench: Bench, fields: dict[str, Any], facts
 def test_an_adapter_for_another_task(bench: Bench) -> None:
     bench.edit_config(task_type="SEQ_CLS")
     found(bench.check(), "task_type", Severity.ERROR, "SEQ_CLS", "CAUSAL_LM")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"peft_type": "XLORA"},
+        {"peft_type": "PROMPT_TUNING"},
+        {"alora_invocation_tokens": [5]},
+        {"brand_new_option": 0},
+        {"brand_new_option": {}},
+        {"task_type": None},
+        {"task_type": "SEQ_CLS"},
+        {"task_type": "FEATURE_EXTRACTION"},
+    ],
+    ids=str,
+)
+def test_a_config_is_refused_exactly_where_the_engine_refuses_it(bench: Bench, fields: dict[str, Any]) -> None:
+    from helpers.local_inference.adapter_files import peft_config, read_adapter_folder
+
+    bench.edit_config(**fields)
+    finding = folder_problem(bench.adapter)
+    try:
+        peft_config(read_adapter_folder(bench.adapter))
+    except AdapterError:
+        assert finding is not None
+    else:
+        assert finding is None
 
 
 def test_what_is_known_of_peft_is_what_the_installed_one_says() -> None:

@@ -71,4 +71,6 @@ def test_the_verdict_is_that_of_peft(
     adapter: str, base: str, adapters: dict[str, Path], bases: dict[str, Path]
 ) -> None:
     report = validate_adapter(adapters[adapter], str(bases[base]))
-    assert report.ok == peft_loads_it_whole(adapters[adapter], bases[base]), report.first_error
+    # The app's own engine does not load all that PEFT does.
+    fits = not [finding for finding in report.errors if finding.code != "type_not_supported"]
+    assert fits == peft_loads_it_whole(adapters[adapter], bases[base]), report.first_error
