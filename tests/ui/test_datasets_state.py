@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from db import datasets, training_runs
 from db.database import Database
@@ -126,7 +127,7 @@ async def test_only_what_looks_like_a_hub_dataset_is_asked_for_split_and_token(d
     (tmp_path / "mine").mkdir()
     write_lines(tmp_path / "mine" / "data", [{"prompt": "q", "response": "a"}])
     importing = Screen(database).state.importing
-    for text, expected in (
+    for typed, expected in (
         ("someone/lessons", True),
         ("someone/lessons:part", True),
         ("mine/data", False),
@@ -134,8 +135,8 @@ async def test_only_what_looks_like_a_hub_dataset_is_asked_for_split_and_token(d
         ("/tmp/lessons", False),
         ("", False),
     ):
-        importing.type_source(text)
-        assert importing.from_hub is expected, text
+        importing.type_source(typed)
+        assert importing.from_hub is expected, typed
 
 
 async def test_the_list_is_paged_and_searched(database):
@@ -148,6 +149,19 @@ async def test_the_list_is_paged_and_searched(database):
     assert [dataset.name for dataset in state.datasets] == ["set 0"]
     await state.find("SET 50")
     assert [dataset.name for dataset in state.datasets] == ["set 50"] and state.page == 0
+
+
+async def test_a_list_that_cannot_be_read_says_so_until_it_can(database):
+    add_dataset(database, "data")
+    state = Screen(database).state
+    with database.session_scope() as session:
+        session.execute(text("ALTER TABLE datasets RENAME TO elsewhere"))
+    await state.load()
+    assert state.error and state.loaded
+    with database.session_scope() as session:
+        session.execute(text("ALTER TABLE elsewhere RENAME TO datasets"))
+    await state.load()
+    assert state.error == "" and [dataset.name for dataset in state.datasets] == ["data"]
 
 
 async def test_rows_are_shown_by_position_or_at_random(database):
