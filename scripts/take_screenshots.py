@@ -202,7 +202,8 @@ def run_opened(app: AppPage) -> None:
 def scan_asked(app: AppPage) -> None:
     """The scan dialog."""
     run_list(app)
-    app.click("Scan a folder")
+    app.press(app.button("Add runs"))
+    app.press(app.option("Scan a folder…"))
     app.see("Folder to scan")
 
 
@@ -215,7 +216,9 @@ def run_asked(app: AppPage) -> None:
     app.click("Generate")
     app.see(DONE)
     app.page.mouse.move(1000, 600)
-    app.page.mouse.wheel(0, 960)
+    app.page.mouse.wheel(0, 5000)
+    app.page.wait_for_timeout(300)
+    app.page.mouse.wheel(0, -470)
 
 
 SCENES: list[tuple[str, Scene, dict[str, object]]] = [

@@ -86,7 +86,7 @@ def QuickPrompt(prompt: PromptState, ready: bool, generate: Callable[[], Any]) -
                         disabled=not ready,
                     ),
                     ft.IconButton(
-                        ft.Icons.CASINO_OUTLINED, tooltip="Other prompts", on_click=guard(prompt.draw_samples)
+                        ft.Icons.SHUFFLE, tooltip="Other prompts", on_click=guard(prompt.draw_samples)
                     ),
                 ]
             )
