@@ -194,11 +194,14 @@ def _save_rows(
     on_progress: Callable[[ImportProgress], None] | None,
     should_stop: Callable[[], bool] | None,
 ) -> int:
-    count, last_sign, pauses = 0, time.monotonic(), _Pauses()
+    count, bytes_read, last_sign, pauses = 0, 0, time.monotonic(), _Pauses()
     with _reading(source) as reader:
         while (rows := reader.take(_SECONDS_BETWEEN_LOOKS)) != []:
             if should_stop is not None and should_stop():
                 raise ImportCancelled
+            if rows is not None:
+                # Not while the reader is at work on the file.
+                bytes_read = source.position.bytes_read()
             if rows is not None or time.monotonic() - last_sign > _SECONDS_BETWEEN_SIGNS:
                 with database.session_scope() as session:
                     datasets.append_rows(session, dataset_id, count, rows or ())
@@ -207,7 +210,7 @@ def _save_rows(
                 reader.ask()
                 pauses.let_others_write()
             if on_progress is not None:
-                on_progress(ImportProgress(count, source.position.bytes_read(), source.position.total))
+                on_progress(ImportProgress(count, bytes_read, source.position.total))
     return count
 
 
