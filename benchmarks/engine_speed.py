@@ -62,7 +62,7 @@ def measure(folder: Path, *, history: int = LONG_CONTEXT, rounds: int = 3) -> li
     del engine
     gc.collect()
     torch.set_num_threads(threads)
-    return [*figures, *unloading(base, adapters[0]), *beside_llama(base, adapters[0], rounds)]
+    return [*figures, *unloading(base, adapters[0]), *beside_llama(base, rounds)]
 
 
 def _decoding(plain: StraightforwardHelper, engine: Engine, base: Path, adapter: Path, rounds: int) -> list[Figure]:
