@@ -183,6 +183,13 @@ def has_recurrent_layers(cache: Any) -> bool:
     return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
 
 
+def is_static(cache: Any) -> bool:
+    """True where each layer holds keys and values in tensors of fixed size."""
+    from transformers.cache_utils import DummyLayer, StaticLayer, StaticSlidingWindowLayer
+
+    return all(type(layer) in (DummyLayer, StaticLayer, StaticSlidingWindowLayer) for layer in cache.layers)
+
+
 def _fork(cache: Any) -> Any:
     """A second cache with the same content; layers that grow make new tensors, so both may share the present ones."""
     fork = copy.copy(cache)
