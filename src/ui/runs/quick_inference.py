@@ -85,9 +85,7 @@ def QuickPrompt(prompt: PromptState, ready: bool, generate: Callable[[], Any]) -
                         expand=True,
                         disabled=not ready,
                     ),
-                    ft.IconButton(
-                        ft.Icons.SHUFFLE, tooltip="Other prompts", on_click=guard(prompt.draw_samples)
-                    ),
+                    ft.IconButton(ft.Icons.SHUFFLE, tooltip="Other prompts", on_click=guard(prompt.draw_samples)),
                 ]
             )
         )

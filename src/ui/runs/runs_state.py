@@ -73,14 +73,17 @@ class RunsState:
 
     async def refresh(self) -> None:
         """Read the page and the open run again, and mark trainings whose process died. Raises StorageError."""
+        unwritable = ""
         try:
             await run_blocking(bring_up_to_date, self.database)
         except StorageError as error:
             # A workspace that cannot be written to can still be looked at.
-            self.notify(str(error))
+            unwritable = str(error)
         await self._read()
         if self.failure:
             return
+        if unwritable:
+            self.notify(unwritable)
         if self.chosen is not None and not await self.details.open(self.chosen):
             self.close()
 
