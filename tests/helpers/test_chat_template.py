@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 from tokenizers import processors
 
 from errors import AdapterError, ModelLoadError, PromptError
@@ -264,3 +265,22 @@ def test_a_template_that_ends_turns_with_the_next_header_stops_there(base: Path)
     template = "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }}{% endfor %}"
     tokenizer = with_template(base, template)
     assert tokenizer.tokenizer.convert_tokens_to_ids("<|im_start|>") in tokenizer.stop_ids
+
+
+def test_a_base_whose_tokenizer_is_a_sentencepiece_model_alone(tmp_path: Path) -> None:
+    """As older Llama bases are saved: tokenizer.model, and no tokenizer.json."""
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(f"hello world number {i}, the cat says meow" for i in range(300)), encoding="utf-8")
+    base = tmp_path / "base"
+    base.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(base / "tokenizer"), vocab_size=90, model_type="bpe", minloglevel=2
+    )
+    (base / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 90}))
+    (base / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"})
+    )
+
+    chat = load_chat_tokenizer(find_chat_format(base))
+
+    assert chat.tokenizer.decode(chat.tokenizer("hello cat").input_ids, skip_special_tokens=True) == "hello cat"
