@@ -84,8 +84,10 @@ class StaticDecoding:
         if form not in self._compiled:
             if len(self._compiled) >= _MOST_FORMS:
                 self.forget()
-            # Isolated: torch would otherwise count all forms together and stop compiling at the eighth.
-            self._compiled[form] = torch.compile(
+            # Isolated: torch would otherwise count all forms together and stop compiling at the eighth. (Its overloads
+            # leave the option out.)
+            compiled: Any = torch.compile
+            self._compiled[form] = compiled(
                 model.__call__, backend=self._backend, mode=self._mode, isolate_recompiles=True
             )
         return _Step(model, forward, self._compiled[form]), TextState(self._cache)
@@ -130,6 +132,6 @@ class _Step:
         with torch.inference_mode(False), torch.no_grad():
             if input_ids.shape[1] > 1:
                 return self._forward(input_ids=input_ids, **options)
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             # The mask is made outside of the compiled call; an adapter's layers stand inside the model.
             return self._compiled(**self._model.prepare_inputs_for_generation(input_ids, **options))
