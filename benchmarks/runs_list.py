@@ -7,10 +7,11 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
 from db.models import RunStatus
-from db.training_runs import MetricRow, RunFilter, RunSort
+from db.run_records import MetricRow
+from db.training_runs import RunFilter, RunSort
 from helpers.local_inference.worker import ModelProcess
 from helpers.run_overview import read_page
 from helpers.workspace import Workspace, open_workspace
@@ -56,7 +57,7 @@ def _add_runs(database: Database, count: int) -> None:
             run = training_runs.create(
                 session, name=f"run {number}", base_model=f"base/{number % 7}", status=RunStatus.COMPLETED
             )
-            training_runs.record_metrics(session, run.id, [MetricRow(step, "loss", 1 / step) for step in (1, 2)])
+            run_records.record_metrics(session, run.id, [MetricRow(step, "loss", 1 / step) for step in (1, 2)])
 
 
 def _in_turns(few: Callable[[], object], many: Callable[[], object]) -> tuple[list[float], list[float]]:

@@ -145,14 +145,14 @@ def show_run(
     as_json: bool,
 ) -> None:
     """Show one run with its settings, checkpoints and numbers."""
-    from db import training_runs
+    from db import run_records, training_runs
     from helpers.run_upkeep import bring_up_to_date
 
     bring_up_to_date(workspace.database)
     with workspace.database.read_scope() as session:
         found = training_runs.find_by_name_or_id_or_raise(session, run)
-        checkpoints = training_runs.list_checkpoints(session, found.id)
-        output.print_run(found, checkpoints, training_runs.list_metrics(session, found.id), as_json=as_json)
+        checkpoints = run_records.list_checkpoints(session, found.id)
+        output.print_run(found, checkpoints, run_records.list_metrics(session, found.id), as_json=as_json)
 
 
 @datasets.command("list")

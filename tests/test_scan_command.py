@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
 from helpers.app_paths import database_path
 
@@ -65,6 +65,6 @@ def test_ctrl_c_ends_a_scan_with_whole_runs_and_their_list(tmp_path: Path) -> No
         # One may have been written in the moment of the signal.
         assert printed <= ids and len(ids - printed) <= 1
         for run_id in ids:
-            assert len(training_runs.list_metrics(session, run_id, "loss")) == STEPS
-            assert len(training_runs.list_checkpoints(session, run_id)) == 1
-            assert len(training_runs.list_events(session, run_id)) == 1
+            assert len(run_records.list_metrics(session, run_id, "loss")) == STEPS
+            assert len(run_records.list_checkpoints(session, run_id)) == 1
+            assert len(run_records.list_events(session, run_id)) == 1

@@ -53,6 +53,19 @@ class RunSource(StrEnum):
     DEMO = "demo"
 
 
+class EventKind(StrEnum):
+    """What happened to a run."""
+
+    STARTED = "started"
+    CHECKPOINT = "checkpoint"
+    ADAPTER = "adapter"
+    FINISHED = "finished"
+    FAILED = "failed"
+    ADDED = "added"
+    BASE_LOCATED = "base_located"
+    RENAMED = "renamed"
+
+
 class MessageStatus(StrEnum):
     """How an answer ended. A message of the user is always complete."""
 
@@ -161,7 +174,7 @@ class Checkpoint(Base):
 
 
 class RunEvent(Base):
-    """One line in the log of what happened to a run. ``kind``: a db.training_runs.EventKind."""
+    """One line in the log of what happened to a run. ``kind``: an EventKind."""
 
     __tablename__ = "run_events"
 

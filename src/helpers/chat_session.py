@@ -6,7 +6,7 @@ takes a request and gives a handle, and it is moved on by calling :meth:`ChatSes
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -237,7 +237,7 @@ class ChatSession:
         answer.speaker = options.speaker
         answer.system_prompt = options.system_prompt
         self.messages = [*messages, answer]
-        self.status = GENERATING_STATUS if self._loaded == options.model else LOADING_STATUS
+        self.status = GENERATING_STATUS if _in_place(self._loaded, options.model) else LOADING_STATUS
         self._asked_model = options.model
         self.busy = True
 
@@ -293,6 +293,13 @@ class ChatSession:
         self.status_detail = ""
         self.load_progress = None
         self.busy = False
+
+
+def _in_place(loaded: ModelSelection | None, asked: ModelSelection) -> bool:
+    """Whether nothing is loaded for ``asked``: a live adapter's strength changes without that."""
+    if loaded is None or asked.merge_adapter:
+        return loaded == asked
+    return replace(loaded, adapter_strength=asked.adapter_strength) == asked
 
 
 def model_messages(system_prompt: str, messages: Sequence[Message]) -> tuple[ChatMessage, ...]:

@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import datasets, settings, training_runs
+from db import datasets, run_records, settings, training_runs
 from db.database import Database
 from db.models import RunSource, RunStatus, utc_now
+from db.run_records import MetricRow
 from db.storage_errors import file_not_usable
-from db.training_runs import MetricRow
 from errors import NotFoundError
 from helpers.app_paths import demo_assets_dir
 from helpers.dataset_formats import DatasetFormat
@@ -107,10 +107,10 @@ def _record_completed(
         finished_at=finished_at,
     )
     run.created_at = started_at
-    training_runs.record_metrics(session, run.id, _metrics(log, started_at, finished_at))
+    run_records.record_metrics(session, run.id, _metrics(log, started_at, finished_at))
     for checkpoint in output.glob("checkpoint-*"):
         step = int(checkpoint.name.removeprefix("checkpoint-"))
-        training_runs.add_checkpoint(session, run.id, step, str(checkpoint))
+        run_records.add_checkpoint(session, run.id, step, str(checkpoint))
 
 
 def _record_damaged(
@@ -155,7 +155,7 @@ def _record_unfinished(
         finished_at=now - dt.timedelta(hours=5),
     )
     failed.created_at = now - dt.timedelta(hours=5, minutes=3)
-    training_runs.record_metrics(session, failed.id, _metrics(log, failed.created_at, now, last_step=37))
+    run_records.record_metrics(session, failed.id, _metrics(log, failed.created_at, now, last_step=37))
     running = training_runs.create(
         session,
         name=RUNNING_RUN,
@@ -168,7 +168,7 @@ def _record_unfinished(
         started_at=now - dt.timedelta(minutes=2),
     )
     running.created_at = now - dt.timedelta(minutes=2)
-    training_runs.record_metrics(session, running.id, _metrics(log, running.created_at, now, last_step=120))
+    run_records.record_metrics(session, running.id, _metrics(log, running.created_at, now, last_step=120))
     training_runs.create(
         session,
         name="haiku-poet",

@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import datasets, training_runs
+from db import datasets, run_records, training_runs
 from db.database import Database
-from db.models import Dataset, RunSource, RunStatus, TrainingRun
-from db.training_runs import EventKind, MetricRow
+from db.models import Dataset, EventKind, RunSource, RunStatus, TrainingRun
+from db.run_records import MetricRow
 from errors import ImportFormatError, NotFoundError
 
 _TABLES = {"training_runs", "scrape_sessions", "scraped_pairs"}
@@ -112,8 +112,8 @@ def _import_run(session: Session, row: dict[str, Any], name: str, origin: dict[s
         started_at=_time(row.get("started_at")),
         finished_at=_time(row.get("completed_at")),
     )
-    training_runs.record_metrics(session, run.id, _numbers_of(row.get("logs_json")))
-    training_runs.record_event(session, run.id, EventKind.ADDED, f"Added from {path}, where it is run {row['id']}.")
+    run_records.record_metrics(session, run.id, _numbers_of(row.get("logs_json")))
+    run_records.record_event(session, run.id, EventKind.ADDED, f"Added from {path}, where it is run {row['id']}.")
     return run.id
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
-from db.models import Dataset, RunSource, RunStatus, TrainingRun
-from db.training_runs import EventKind
+from db.models import Dataset, EventKind, RunSource, RunStatus, TrainingRun
 from helpers.adapter_scan import (
     FoundAdapter,
     FoundCheckpoint,
@@ -110,10 +109,10 @@ def _record(
         elif found.has_final:
             adopt_adapter(session, run.id, found.saved_at)
         for checkpoint in found.checkpoints:
-            training_runs.add_checkpoint(session, run.id, checkpoint.step, str(checkpoint.path))
+            run_records.add_checkpoint(session, run.id, checkpoint.step, str(checkpoint.path))
         if is_new or run.source is RunSource.SCANNED:
             numbers = (replace(row, recorded_at=found.saved_at) for row in files.metrics)
-            training_runs.record_metrics(session, run.id, numbers)
+            run_records.record_metrics(session, run.id, numbers)
     return run, is_new
 
 
@@ -132,9 +131,9 @@ def _create(session: Session, found: FoundAdapter, source: RunSource, files: Tra
         finished_at=found.saved_at,
     )
     words = "Found by a scan" if source is RunSource.SCANNED else "Added"
-    training_runs.record_event(session, run.id, EventKind.ADDED, f"{words}: {found.adapter_path}")
+    run_records.record_event(session, run.id, EventKind.ADDED, f"{words}: {found.adapter_path}")
     for note in files.notes:
-        training_runs.record_event(session, run.id, EventKind.ADDED, f"Left out {note}.")
+        run_records.record_event(session, run.id, EventKind.ADDED, f"Left out {note}.")
     return run
 
 

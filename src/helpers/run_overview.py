@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from db import datasets, run_listing, training_runs
+from db import datasets, run_listing, run_records, training_runs
 from db.database import Database
 from db.models import RunSource, RunStatus, TrainingRun
 from db.training_runs import RunFilter, RunSort
@@ -84,9 +84,9 @@ def read_details(database: Database, run_id: int) -> RunDetails | None:
         if run is None:
             return None
         names = {row.id: row.name for row in datasets.list_all(session)}
-        series = [(name, training_runs.metric_series(session, run_id, name, MOST_POINTS)) for name in _CURVES]
-        checkpoints = training_runs.list_checkpoints(session, run_id)
-        events = training_runs.list_events(session, run_id)
+        series = [(name, run_records.metric_series(session, run_id, name, MOST_POINTS)) for name in _CURVES]
+        checkpoints = run_records.list_checkpoints(session, run_id)
+        events = run_records.list_events(session, run_id)
     return RunDetails(
         id=run.id,
         name=run.name,

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
-from db.models import Dataset, RunSource, RunStatus
-from db.training_runs import EventKind, MetricRow
+from db.models import Dataset, EventKind, RunSource, RunStatus
+from db.run_records import MetricRow
 from errors import NotFoundError, StorageError
 from helpers.app_paths import data_dir as workspace_dir
 from helpers.app_paths import database_path
@@ -123,9 +123,9 @@ class TrackedRun:
         folder = str(_absolute(path))
 
         def write(session: Session, run_id: int) -> None:
-            training_runs.add_checkpoint(session, run_id, step, folder)
+            run_records.add_checkpoint(session, run_id, step, folder)
             text = f"Saved a checkpoint at step {step}: {folder}"
-            training_runs.record_event(session, run_id, EventKind.CHECKPOINT, text)
+            run_records.record_event(session, run_id, EventKind.CHECKPOINT, text)
 
         self._waiting.put(write)
 
@@ -135,7 +135,7 @@ class TrackedRun:
 
         def write(session: Session, run_id: int) -> None:
             training_runs.find_or_raise(session, run_id).adapter_path = folder
-            training_runs.record_event(session, run_id, EventKind.ADAPTER, f"Saved the adapter: {folder}")
+            run_records.record_event(session, run_id, EventKind.ADAPTER, f"Saved the adapter: {folder}")
 
         self._waiting.put(write)
 
@@ -160,7 +160,7 @@ class TrackedRun:
 
         def write(session: Session, run_id: int) -> None:
             training_runs.set_status(session, run_id, status, error=error)
-            training_runs.record_event(session, run_id, kind, text)
+            run_records.record_event(session, run_id, kind, text)
 
         self._waiting.put(write)
         self._ending.set()
@@ -219,9 +219,9 @@ class TrackedRun:
             run_id = self.id if self.id is not None else self._create(session)
             if training_runs.find_or_raise(session, run_id).status is RunStatus.FAILED:
                 # It was taken for dead, such as while the machine slept.
-                training_runs.record_event(session, run_id, EventKind.STARTED, "The training is alive and goes on.")
+                run_records.record_event(session, run_id, EventKind.STARTED, "The training is alive and goes on.")
             training_runs.set_status(session, run_id, RunStatus.RUNNING)
-            training_runs.record_metrics(session, run_id, [item for item in pending if isinstance(item, MetricRow)])
+            run_records.record_metrics(session, run_id, [item for item in pending if isinstance(item, MetricRow)])
             for item in pending:
                 if not isinstance(item, MetricRow):
                     item(session, run_id)
@@ -232,7 +232,7 @@ class TrackedRun:
         dataset_id = session.scalar(known) if self._dataset is not None else None
         run = training_runs.create(session, source=RunSource.TRACKED, dataset_id=dataset_id, **self._fields)
         run.process_id, run.host = os.getpid(), socket.gethostname()
-        training_runs.record_event(session, run.id, EventKind.STARTED, "Training started.")
+        run_records.record_event(session, run.id, EventKind.STARTED, "Training started.")
         return run.id
 
     def _say(self, words: str) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import psutil
 from sqlalchemy.orm import Session
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
-from db.models import RunSource, RunStatus, TrainingRun, utc_now
-from db.training_runs import EventKind
+from db.models import EventKind, RunSource, RunStatus, TrainingRun, utc_now
 
 STALE_AFTER = dt.timedelta(seconds=90)
 DIED = "The training process ended without saying so: it was killed, or the machine was switched off."
@@ -47,7 +46,7 @@ def mark_stale_runs(database: Database) -> list[int]:
         marked = [run.id for run in still if is_stale(run, utc_now()) or _is_gone(run)]
         for run_id in marked:
             training_runs.mark_failed(session, run_id, DIED)
-            training_runs.record_event(session, run_id, EventKind.FAILED, DIED)
+            run_records.record_event(session, run_id, EventKind.FAILED, DIED)
     return marked
 
 
@@ -76,7 +75,7 @@ def adopt_adapter(session: Session, run_id: int, saved_at: dt.datetime) -> bool:
     if training_runs.find_last_started(session, run.output_dir, saved_at) is not run:
         return False
     run.adapter_path = run.output_dir
-    training_runs.record_event(session, run_id, EventKind.ADAPTER, f"Saved the adapter: {run.output_dir}")
+    run_records.record_event(session, run_id, EventKind.ADAPTER, f"Saved the adapter: {run.output_dir}")
     return True
 
 

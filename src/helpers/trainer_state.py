@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db.training_runs import MetricRow
+from db.run_records import MetricRow
 
 FILE_NAME = "trainer_state.json"
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from db.training_runs import MetricRow
+from db.run_records import MetricRow
 from helpers.trainer_state import FILE_NAME, read_text, read_trainer_state, usable_number
 
 MOST_YAML_BYTES = 2**20

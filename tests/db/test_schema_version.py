@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, select
 
-from db import conversations, datasets, training_runs
+from db import conversations, datasets, run_records, training_runs
 from db.database import Database
 from db.models import Base, Message
 from db.schema_version import HEAD_REVISION, MIGRATIONS
@@ -82,11 +82,11 @@ def test_an_upgrade_keeps_every_row_and_a_copy_of_the_old_file(path: Path, tmp_p
         with database.read_scope() as session:
             # The rows that refer to the rebuilt table are still there.
             assert training_runs.find_or_raise(session, run_id).dataset_id is not None
-            assert len(training_runs.list_metrics(session, run_id)) == 1
-            assert len(training_runs.list_checkpoints(session, run_id)) == 1
+            assert len(run_records.list_metrics(session, run_id)) == 1
+            assert len(run_records.list_checkpoints(session, run_id)) == 1
         with database.session_scope() as session:
             training_runs.delete(session, run_id)
-            assert training_runs.list_metrics(session, run_id) == []
+            assert run_records.list_metrics(session, run_id) == []
     copy = path.with_name(f"playground.before-upgrade-from-{HEAD_REVISION}.db")
     with Database.open(copy) as old, old.read_scope() as session:
         assert training_runs.find_or_raise(session, run_id).name == "kept"
@@ -120,8 +120,8 @@ def _fill(path: Path) -> int:
         rows = [datasets.NewRow("a", "b")]
         dataset = datasets.create_with_rows(session, name="rows", source="test", format="jsonl", rows=rows)
         run = training_runs.create(session, name="kept", base_model="base", dataset_id=dataset.id)
-        training_runs.record_metrics(session, run.id, [training_runs.MetricRow(1, "loss", 0.5)])
-        training_runs.add_checkpoint(session, run.id, 1, "/checkpoint-1")
+        run_records.record_metrics(session, run.id, [run_records.MetricRow(1, "loss", 0.5)])
+        run_records.add_checkpoint(session, run.id, 1, "/checkpoint-1")
         return run.id
 
 
@@ -157,4 +157,4 @@ def test_a_workspace_of_the_first_version_keeps_its_rows_and_gets_the_new_column
         assert training_runs.find_or_raise(session, 7).process_id is None
         assert conversations.find_or_raise(session, 1).system_prompt == ""
         assert session.scalars(select(Message)).one().with_history is True
-        assert training_runs.list_events(session, 7) == []
+        assert run_records.list_events(session, 7) == []

@@ -6,10 +6,11 @@ import math
 import pytest
 from sqlalchemy.orm import Session
 
-from db import conversations, datasets, training_runs
+from db import conversations, datasets, run_records, training_runs
 from db.database import Database
-from db.models import RunStatus, TrainingRun
-from db.training_runs import EventKind, MetricRow, RunFilter, RunSort
+from db.models import EventKind, RunStatus, TrainingRun
+from db.run_records import MetricRow
+from db.training_runs import RunFilter, RunSort
 from errors import NotFoundError
 
 
@@ -133,30 +134,30 @@ def test_numbers_come_back_by_step_and_a_repeated_step_counts_once(database: Dat
     with database.session_scope() as session:
         run = training_runs.create(session, name="one", base_model="base")
         rows = [MetricRow(step, "loss", 10 / step, epoch=step / 100) for step in range(2000, 0, -1)]
-        assert training_runs.record_metrics(session, run.id, [*rows, MetricRow(5, "eval_loss", 3.0)]) == 2001
-        training_runs.record_metrics(session, run.id, [MetricRow(7, "loss", 0.25)])
+        assert run_records.record_metrics(session, run.id, [*rows, MetricRow(5, "eval_loss", 3.0)]) == 2001
+        run_records.record_metrics(session, run.id, [MetricRow(7, "loss", 0.25)])
     with database.read_scope() as session:
-        loss = training_runs.list_metrics(session, run.id, "loss")
+        loss = run_records.list_metrics(session, run.id, "loss")
         assert [metric.step for metric in loss] == list(range(1, 2001))
         assert loss[6].value == 0.25
-        assert {metric.name for metric in training_runs.list_metrics(session, run.id)} == {"loss", "eval_loss"}
+        assert {metric.name for metric in run_records.list_metrics(session, run.id)} == {"loss", "eval_loss"}
 
 
 def test_a_loss_that_is_no_number_is_kept_as_a_gap(database: Database) -> None:
     with database.session_scope() as session:
         run = training_runs.create(session, name="diverged", base_model="base")
         rows = [MetricRow(1, "loss", 2.0), MetricRow(2, "loss", math.nan), MetricRow(3, "loss", math.inf)]
-        training_runs.record_metrics(session, run.id, rows)
+        run_records.record_metrics(session, run.id, rows)
     with database.read_scope() as session:
-        assert [metric.value for metric in training_runs.list_metrics(session, run.id)] == [2.0, None, math.inf]
+        assert [metric.value for metric in run_records.list_metrics(session, run.id)] == [2.0, None, math.inf]
 
 
 def test_a_checkpoint_is_recorded_once_and_is_not_mistaken_for_the_adapter(database: Database) -> None:
     with database.session_scope() as session:
         run = training_runs.create(session, name="one", base_model="base", adapter_path="/run")
         for step in (200, 100, 200):
-            training_runs.add_checkpoint(session, run.id, step, f"/run/checkpoint-{step}")
-        assert [checkpoint.step for checkpoint in training_runs.list_checkpoints(session, run.id)] == [100, 200]
+            run_records.add_checkpoint(session, run.id, step, f"/run/checkpoint-{step}")
+        assert [checkpoint.step for checkpoint in run_records.list_checkpoints(session, run.id)] == [100, 200]
         assert training_runs.find_by_adapter_path(session, "/run") is run
         assert training_runs.find_by_adapter_path(session, "/run/checkpoint-100") is None
         assert training_runs.find_by_adapter_path(session, "/elsewhere") is None
@@ -167,14 +168,14 @@ def test_a_removed_run_takes_its_numbers_and_checkpoints_but_no_chat_and_no_data
         rows = [datasets.NewRow("a", "b")]
         dataset = datasets.create_with_rows(session, name="rows", source="test", format="jsonl", rows=rows)
         run = training_runs.create(session, name="one", base_model="base", dataset_id=dataset.id)
-        training_runs.record_metrics(session, run.id, [MetricRow(1, "loss", 1.0)])
-        training_runs.add_checkpoint(session, run.id, 1, "/checkpoint-1")
+        run_records.record_metrics(session, run.id, [MetricRow(1, "loss", 1.0)])
+        run_records.add_checkpoint(session, run.id, 1, "/checkpoint-1")
         chat = conversations.create(session, title="chat", base_model="base", run_id=run.id)
     with database.session_scope() as session:
         training_runs.delete(session, run.id)
     with database.read_scope() as session:
-        assert training_runs.list_metrics(session, run.id) == []
-        assert training_runs.list_checkpoints(session, run.id) == []
+        assert run_records.list_metrics(session, run.id) == []
+        assert run_records.list_checkpoints(session, run.id) == []
         assert conversations.find_or_raise(session, chat.id).run_id is None
         assert datasets.find_or_raise(session, dataset.id).row_count == 1
 
@@ -184,8 +185,8 @@ def test_recording_for_a_run_that_was_removed_says_so(database: Database) -> Non
         run_id = training_runs.create(session, name="one", base_model="base").id
         training_runs.delete(session, run_id)
     for record in (
-        lambda session: training_runs.record_metrics(session, run_id, [MetricRow(1, "loss", 1.0)]),
-        lambda session: training_runs.add_checkpoint(session, run_id, 1, "/checkpoint-1"),
+        lambda session: run_records.record_metrics(session, run_id, [MetricRow(1, "loss", 1.0)]),
+        lambda session: run_records.add_checkpoint(session, run_id, 1, "/checkpoint-1"),
         lambda session: training_runs.record_heartbeat(session, run_id),
         lambda session: training_runs.mark_failed(session, run_id, "error"),
     ):
@@ -233,34 +234,34 @@ def test_a_long_curve_is_thinned_without_losing_a_spike(database: Database) -> N
         rows = [MetricRow(step, "loss", 1 / step) for step in range(1, 5001)]
         rows[3210] = MetricRow(3211, "loss", 99.0)
         rows[40] = MetricRow(41, "loss", math.nan)
-        training_runs.record_metrics(session, run.id, rows)
-        few = training_runs.metric_series(session, run.id, "loss", 100)
+        run_records.record_metrics(session, run.id, rows)
+        few = run_records.metric_series(session, run.id, "loss", 100)
         assert len(few) <= 100 and (3211, 99.0) in few
         assert few == sorted(few) and few[0] == (1, 1.0) and few[-1] == (5000, 1 / 5000)
-        assert len(training_runs.metric_series(session, run.id, "loss", 10_000)) == 4999
-        assert training_runs.metric_series(session, run.id, "other", 100) == []
+        assert len(run_records.metric_series(session, run.id, "loss", 10_000)) == 4999
+        assert run_records.metric_series(session, run.id, "other", 100) == []
 
 
 def test_what_happened_to_a_run_is_kept_until_the_run_goes(database: Database) -> None:
     with database.session_scope() as session:
         run = training_runs.create(session, name="one", base_model="base")
-        training_runs.record_event(session, run.id, EventKind.STARTED, "Training started.")
+        run_records.record_event(session, run.id, EventKind.STARTED, "Training started.")
         training_runs.rename(session, run.id, "two")
         training_runs.set_notes(session, run.id, "good")
-        events = training_runs.list_events(session, run.id)
+        events = run_records.list_events(session, run.id)
         assert [event.kind for event in events] == [EventKind.RENAMED, EventKind.STARTED]
         assert "“one”" in events[0].text and "“two”" in events[0].text
-        assert len(training_runs.list_events(session, run.id, limit=1)) == 1
+        assert len(run_records.list_events(session, run.id, limit=1)) == 1
         training_runs.delete(session, run.id)
-        assert training_runs.list_events(session, run.id) == []
+        assert run_records.list_events(session, run.id) == []
 
 
 def test_a_located_base_is_noted_for_every_run_on_it_and_no_other(database: Database) -> None:
     with database.session_scope() as session:
         runs = [training_runs.create(session, name=name, base_model=name[0]) for name in ("a1", "a2", "b1")]
-        training_runs.record_base_located(session, "a", "/models/a")
+        run_records.record_base_located(session, "a", "/models/a")
     with database.read_scope() as session:
-        events = [training_runs.list_events(session, run.id) for run in runs]
+        events = [run_records.list_events(session, run.id) for run in runs]
     assert [len(found) for found in events] == [1, 1, 0]
     (event,) = events[0]
     assert event.kind == EventKind.BASE_LOCATED and "/models/a" in event.text and event.created_at.tzinfo is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError, safe_open
 
-from db import datasets, settings, training_runs
+from db import datasets, run_records, settings, training_runs
 from db.database import Database
 from db.models import RunSource, RunStatus, TrainingRun, utc_now
 from errors import StorageError
@@ -68,8 +68,8 @@ def test_the_latest_completed_run_is_one_that_works(database: Database, workspac
 def test_a_completed_run_has_the_record_of_its_training(database: Database, workspace: Path, name: str) -> None:
     run = run_named(database, name)
     with database.read_scope() as session:
-        losses = training_runs.list_metrics(session, run.id, "loss")
-        evaluated = training_runs.list_metrics(session, run.id, "eval_loss")
+        losses = run_records.list_metrics(session, run.id, "loss")
+        evaluated = run_records.list_metrics(session, run.id, "eval_loss")
         row = datasets.first_rows(session, run.dataset_id or 0, 1)[0]
     assert run.started_at and run.finished_at and run.hyperparameters["rank"] > 0
     assert losses[-1].step == run.hyperparameters["max_steps"] and len(evaluated) > 3
@@ -79,7 +79,7 @@ def test_a_completed_run_has_the_record_of_its_training(database: Database, work
 
 def test_checkpoints_are_adapters_inside_the_workspace(database: Database, workspace: Path) -> None:
     with database.read_scope() as session:
-        found = training_runs.list_checkpoints(session, run_named(database, "pirate-speak").id)
+        found = run_records.list_checkpoints(session, run_named(database, "pirate-speak").id)
     assert len(found) == 3
     for checkpoint in found:
         path = Path(checkpoint.path)

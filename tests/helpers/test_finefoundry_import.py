@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from db import datasets, training_runs
+from db import datasets, run_records, training_runs
 from db.database import Database
 from db.models import RunStatus
 from errors import ImportFormatError
@@ -58,7 +58,7 @@ def test_runs_and_datasets_come_once_and_the_file_stays_as_it_is(tmp_path: Path)
             assert cut_off.status is RunStatus.FAILED and cut_off.error
             assert datasets.find_or_raise(session, done.datasets[0]).row_count == 2
             assert mine.dataset_id == done.datasets[0] and cut_off.hyperparameters["datasets"] == ["org/pirates"]
-            found = {(row.name, row.step): row.value for row in training_runs.list_metrics(session, mine.id)}
+            found = {(row.name, row.step): row.value for row in run_records.list_metrics(session, mine.id)}
             assert found == {("loss", 1): 2.5, ("grad_norm", 1): 0.01, ("learning_rate", 1): 2e-5,
                              ("eval_loss", 1): 2.25, ("loss", 2): 2.0}  # fmt: skip
 

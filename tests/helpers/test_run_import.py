@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
 from db.models import RunSource, RunStatus, TrainingRun
 from errors import AdapterError, NotFoundError
@@ -54,12 +54,12 @@ def _state(folder: Path, last_step: int, **fields: Any) -> None:
 
 def _losses(database: Database, run: TrainingRun) -> dict[int, float | None]:
     with database.read_scope() as session:
-        return {metric.step: metric.value for metric in training_runs.list_metrics(session, run.id, "loss")}
+        return {metric.step: metric.value for metric in run_records.list_metrics(session, run.id, "loss")}
 
 
 def _checkpoint_steps(database: Database, run: TrainingRun) -> list[int]:
     with database.read_scope() as session:
-        return [checkpoint.step for checkpoint in training_runs.list_checkpoints(session, run.id)]
+        return [checkpoint.step for checkpoint in run_records.list_checkpoints(session, run.id)]
 
 
 def _all_runs(database: Database) -> list[TrainingRun]:
@@ -312,7 +312,7 @@ def test_odd_numbers_in_a_training_record_are_kept_or_left_out(database: Databas
     (folder / "trainer_state.json").write_text(json.dumps({"log_history": entries}))
     run = add_adapter_folder(database, folder)
     with database.read_scope() as session:
-        found = {(m.name, m.step): m.value for m in training_runs.list_metrics(session, run.id)}
+        found = {(m.name, m.step): m.value for m in run_records.list_metrics(session, run.id)}
     assert found == {("loss", 1): None, ("eval_loss", 1): 2.5, ("loss", 4): 4.0}
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
-from db.models import RunSource, RunStatus, TrainingRun, utc_now
-from db.training_runs import EventKind
+from db.models import EventKind, RunSource, RunStatus, TrainingRun, utc_now
 from helpers import run_tracking
 from helpers.app_paths import database_path
 from helpers.run_tracking import track_run
@@ -35,9 +34,9 @@ def test_a_training_leaves_its_numbers_checkpoints_and_adapter(tmp_path: Path) -
         found = training_runs.find_by_name_or_id_or_raise(session, "one")
         assert (found.status, found.error) == (RunStatus.COMPLETED, None)
         assert found.adapter_path == str(tmp_path / "out") and found.hyperparameters == {"rank": 8}
-        assert len(training_runs.list_metrics(session, found.id)) == 600
-        assert [saved.step for saved in training_runs.list_checkpoints(session, found.id)] == [100]
-        kinds = [event.kind for event in training_runs.list_events(session, found.id)]
+        assert len(run_records.list_metrics(session, found.id)) == 600
+        assert [saved.step for saved in run_records.list_checkpoints(session, found.id)] == [100]
+        kinds = [event.kind for event in run_records.list_events(session, found.id)]
         assert kinds == [EventKind.FINISHED, EventKind.ADAPTER, EventKind.CHECKPOINT, EventKind.STARTED]
 
 
@@ -51,7 +50,7 @@ def test_an_error_marks_the_run_failed_and_goes_on(tmp_path: Path, error: BaseEx
     with Database.open(database_path(tmp_path)) as database, database.read_scope() as session:
         found = training_runs.find_by_name_or_id_or_raise(session, "one")
         assert found.status is RunStatus.FAILED and words in (found.error or "")
-        assert len(training_runs.list_metrics(session, found.id)) == 1
+        assert len(run_records.list_metrics(session, found.id)) == 1
 
 
 def test_a_database_that_another_program_locks_holds_up_no_step_and_loses_nothing(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_a_database_that_another_program_locks_holds_up_no_step_and_loses_nothin
     with Database.open(database_path(tmp_path)) as database, database.read_scope() as session:
         found = training_runs.find_by_name_or_id_or_raise(session, "one")
         assert found.status is RunStatus.COMPLETED
-        assert len(training_runs.list_metrics(session, found.id)) == 1000
+        assert len(run_records.list_metrics(session, found.id)) == 1000
 
 
 def test_a_killed_process_is_found_dead(tmp_path: Path) -> None:
@@ -100,7 +99,7 @@ with track_run("killed", "base", data_dir=sys.argv[1]) as run:
             assert len(mark_stale_runs(database)) == 1
             with database.read_scope() as session:
                 found = training_runs.find_by_name_or_id_or_raise(session, "killed")
-                newest = training_runs.list_events(session, found.id)[0]
+                newest = run_records.list_events(session, found.id)[0]
             assert found.status is RunStatus.FAILED and "killed" in (found.error or "")
             assert (newest.kind, newest.text) == (EventKind.FAILED, found.error)
     finally:
@@ -149,7 +148,7 @@ def test_a_run_that_was_taken_for_dead_comes_back_with_its_next_sign_of_life(tmp
         _until(is_running)
         with database.read_scope() as session:
             assert training_runs.find_or_raise(session, run.id).error is None
-            assert "goes on" in training_runs.list_events(session, run.id)[0].text
+            assert "goes on" in run_records.list_events(session, run.id)[0].text
 
 
 def test_a_run_that_is_removed_while_it_trains_stops_no_training(
@@ -188,9 +187,9 @@ def test_what_waits_for_a_locked_database_is_bounded_and_the_oldest_numbers_give
         other.execute("ROLLBACK")
     with Database.open(database_path(tmp_path)) as database, database.read_scope() as session:
         found = training_runs.find_by_name_or_id_or_raise(session, "one")
-        steps = [step for step, _ in training_runs.metric_series(session, found.id, "loss", 2000)]
+        steps = [step for step, _ in run_records.metric_series(session, found.id, "loss", 2000)]
         assert found.status is RunStatus.COMPLETED and 50 < len(steps) <= 100 and steps[-1] == 999
-        assert len(training_runs.list_checkpoints(session, found.id)) == 1
+        assert len(run_records.list_checkpoints(session, found.id)) == 1
 
 
 CALLBACK_ALONE = """
@@ -235,7 +234,7 @@ def test_a_callback_alone_leaves_no_run_running_and_its_later_adapter_is_found(t
         with database.read_scope() as session:
             ended = training_runs.find_by_name_or_id_or_raise(session, "ended")
             assert ended.adapter_path == str(tmp_path / "ended")
-            kinds = [event.kind for event in training_runs.list_events(session, ended.id)]
+            kinds = [event.kind for event in run_records.list_events(session, ended.id)]
             assert kinds.count(EventKind.ADAPTER) == 1
 
 
@@ -299,9 +298,9 @@ def test_the_example_trains_an_adapter_that_the_list_of_runs_has(tmp_path: Path,
     with Database.open(database_path(tmp_path)) as database, database.read_scope() as session:
         run = training_runs.find_by_name_or_id_or_raise(session, name)
         assert (run.status, run.adapter_path) == (RunStatus.COMPLETED, str(output))
-        assert [step for step, _ in training_runs.metric_series(session, run.id, "loss", 100)] == [1, 2, 3, 4]
-        assert len(training_runs.metric_series(session, run.id, "learning_rate", 100)) == 4
-        checkpoints = [saved.step for saved in training_runs.list_checkpoints(session, run.id)]
+        assert [step for step, _ in run_records.metric_series(session, run.id, "loss", 100)] == [1, 2, 3, 4]
+        assert len(run_records.metric_series(session, run.id, "learning_rate", 100)) == 4
+        checkpoints = [saved.step for saved in run_records.list_checkpoints(session, run.id)]
         assert checkpoints == ([] if option else [2, 4])
         assert run.hyperparameters["learning_rate"] == 1e-3
         if not option:

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
 from db.datasets import NewRow, create_with_rows
-from db.models import RunSource, RunStatus, utc_now
-from db.training_runs import EventKind
+from db.models import EventKind, RunSource, RunStatus, utc_now
 from helpers.run_import import add_adapter_folder, register_found, scan_for_adapters
 from helpers.training_files import MOST_YAML_BYTES, TrainingFiles, read_training_files
 
@@ -179,7 +178,7 @@ def test_what_is_damaged_too_large_or_no_file_is_left_out_and_noted(database: Da
         run = add_adapter_folder(database, folder)
         with database.read_scope() as session:
             assert training_runs.count(session) == before + 1
-            texts = [event.text for event in training_runs.list_events(session, run.id)]
+            texts = [event.text for event in run_records.list_events(session, run.id)]
         left_out = [name for name in DAMAGED if any(text.startswith("Left out") and name in text for text in texts)]
         assert len(left_out) == (5 if folder is large else 7), texts
 
@@ -200,8 +199,8 @@ def test_a_scanned_run_has_base_dataset_and_settings_from_the_files(database: Da
     (run,) = register_found(database, scan_for_adapters(tmp_path / "runs").found)
     assert (run.base_model, run.dataset_id, run.hyperparameters["rank"]) == ("org/base", saved.id, 8)
     with database.read_scope() as session:
-        assert training_runs.metric_series(session, run.id, "loss", 10) == [(10, 1.5), (20, 1.0)]
-        (event,) = training_runs.list_events(session, run.id)
+        assert run_records.metric_series(session, run.id, "loss", 10) == [(10, 1.5), (20, 1.0)]
+        (event,) = run_records.list_events(session, run.id)
         assert event.kind == EventKind.ADDED and str(folder) in event.text
 
 
@@ -218,4 +217,4 @@ def test_a_training_that_recorded_itself_is_not_registered_again(database: Datab
     with database.read_scope() as session:
         now = training_runs.find_or_raise(session, mine.id)
         assert (now.adapter_path, now.source) == (str(folder), RunSource.TRACKED)
-        assert [saved.step for saved in training_runs.list_checkpoints(session, mine.id)] == [5]
+        assert [saved.step for saved in run_records.list_checkpoints(session, mine.id)] == [5]

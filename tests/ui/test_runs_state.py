@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from db import training_runs
+from db import run_records, training_runs
 from db.database import Database
 from db.models import RunStatus, utc_now
-from db.training_runs import MetricRow, RunSort
+from db.run_records import MetricRow
+from db.training_runs import RunSort
 from errors import SettingsError, StorageError
 from helpers.run_overview import PAGE_SIZE
 from ui.runs.loss_chart import drawable, nearest, ticks
@@ -64,7 +65,7 @@ async def test_filters_narrow_from_any_page_and_say_how_many(database: Database)
 async def test_the_last_loss_is_that_of_the_last_step(database: Database) -> None:
     run = add_runs(database, 1)[0]
     with database.session_scope() as session:
-        training_runs.record_metrics(session, run, [MetricRow(2, "loss", 0.5), MetricRow(10, "loss", 0.25)])
+        run_records.record_metrics(session, run, [MetricRow(2, "loss", 0.5), MetricRow(10, "loss", 0.25)])
     runs = RunsState(database, lambda _: None)
     await runs.refresh()
     assert runs.rows[0].last_loss == 0.25

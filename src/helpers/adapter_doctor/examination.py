@@ -19,6 +19,8 @@ from helpers.adapter_doctor.tokenizer_findings import (
 )
 from helpers.adapter_doctor.weight_findings import check_weights, read_weights
 from helpers.adapter_doctor.weight_scan import WeightScan, adapter_fingerprint
+from helpers.local_inference.adapter_files import rewrites_base
+from helpers.local_inference.adapter_strength import why_not_scaled
 
 
 def examine(
@@ -85,6 +87,7 @@ def _summary(
     files: AdapterFiles, config: AdapterConfig, scan: WeightScan | None, saved_rows: int | None
 ) -> AdapterSummary:
     tensors = scan.header.tensors if scan else ()
+    names = [tensor.name for tensor in tensors]
     weights = files.weights or files.pickle
     try:
         size = weights.stat().st_size if weights else 0
@@ -109,4 +112,5 @@ def _summary(
         has_chat_template=has_chat_template(files.folder),
         vocabulary_rows=saved_rows,
         fingerprint=fingerprint,
+        fixed_strength=why_not_scaled(config.peft_type, config.raw, rewrites_base(config.raw, names)),
     )

@@ -69,7 +69,8 @@ class AdapterSummary:
     ``rank`` and ``alpha``: None where the type has none. ``target_modules``: names, or the one pattern of the config.
     ``size_bytes``: the weight file. ``tensor_count``, ``parameter_count``, ``dtypes``: 0 and () for ``.bin`` files,
     which are not opened. ``vocabulary_rows``: rows of the embeddings it saved, None = it saved none. ``fingerprint``:
-    SHA-256 of config and weights, None where either cannot be read.
+    SHA-256 of config and weights, None where either cannot be read. ``fixed_strength``: why it acts as trained or not
+    at all, None = it can be made weaker and stronger.
     """
 
     path: Path
@@ -86,6 +87,7 @@ class AdapterSummary:
     has_chat_template: bool
     vocabulary_rows: int | None
     fingerprint: str | None
+    fixed_strength: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The ``adapter`` part of a report."""

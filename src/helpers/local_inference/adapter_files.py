@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -85,7 +86,7 @@ def read_adapter_folder(path: Path) -> AdapterFolder:
         rank=rank if isinstance(rank, int) else None,
         config=config,
         embedding_rows=_embedding_rows(shapes),
-        rewrites_base=_rewrites_base(config, shapes),
+        rewrites_base=rewrites_base(config, shapes),
         size_bytes=stamp.st_size,
     )
 
@@ -235,7 +236,8 @@ def _embedding_rows(shapes: dict[str, tuple[int, ...]]) -> int | None:
     return None
 
 
-def _rewrites_base(config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> bool:
+def rewrites_base(config: Mapping[str, Any], shapes: Iterable[str]) -> bool:
+    """Whether loading an adapter with this config and these weight names changes weights of the base itself."""
     initialisation = config.get("init_lora_weights")
     if isinstance(initialisation, str) and initialisation not in _INITIALISATIONS_THAT_KEEP_THE_BASE:
         return True
@@ -244,7 +246,7 @@ def _rewrites_base(config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -
     saved_whole = set(config.get("modules_to_save") or ())
     for name in shapes:
         parts = name.split(".")
-        plain_weight = "base_layer" in parts or (_EMBEDDINGS.intersection(parts) and parts[-2] in _EMBEDDINGS)
+        plain_weight = "base_layer" in parts or _EMBEDDINGS.intersection(parts[-2:-1])
         if plain_weight and parts[-1] in ("weight", "bias") and not saved_whole.intersection(parts):
             return True
     return False

@@ -1,6 +1,6 @@
 """How strongly an adapter acts: its layers' scaling, multiplied for one request and restored exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from errors import AdapterError, SettingsError
@@ -37,9 +37,7 @@ def require_scalable(adapter: AdapterFolder, strength: float) -> None:
     """
     if strength == 1:
         return
-    reason = why_not_added(adapter)
-    if reason is None and adapter.peft_type not in _SCALED_TYPES:
-        reason = f"adapters of the type {adapter.peft_type} do not add to the base's results"
+    reason = why_not_scaled(adapter.peft_type, adapter.config, adapter.rewrites_base)
     if reason is not None:
         raise AdapterError(
             f"The adapter in “{adapter.path}” cannot have the strength {strength:g}: {reason}.",
@@ -50,9 +48,21 @@ def require_scalable(adapter: AdapterFolder, strength: float) -> None:
 
 def why_not_added(adapter: AdapterFolder) -> str | None:
     """Why the adapter is more than something added to the base's results; None = it is not more."""
-    if adapter.rewrites_base:
+    return _why_not_added(adapter.config, adapter.rewrites_base)
+
+
+def why_not_scaled(peft_type: str, config: Mapping[str, Any], rewrites_base: bool) -> str | None:
+    """Why the adapter has no strength but 1; None = it has. What a config and weight names say is enough."""
+    reason = _why_not_added(config, rewrites_base)
+    if reason is None and peft_type not in _SCALED_TYPES:
+        reason = f"adapters of the type {peft_type} do not add to the base's results"
+    return reason
+
+
+def _why_not_added(config: Mapping[str, Any], rewrites_base: bool) -> str | None:
+    if rewrites_base:
         return "it changes the base's own weights"
-    return next((reason for option, reason in _UNSCALED_OPTIONS.items() if adapter.config.get(option)), None)
+    return next((reason for option, reason in _UNSCALED_OPTIONS.items() if config.get(option)), None)
 
 
 class Strength:

@@ -232,15 +232,17 @@ def _footer(message: ObservableMessage, actions: MessageActions, busy: bool, spr
 
 
 def statistics(message: ObservableMessage) -> str:
-    """Tokens, seconds, speed and time to first token, as far as they are known."""
+    """Tokens, seconds, speed and time to first token, as far as they are known; the strength where it is not 1."""
     result = message.result
     if result is None:
         return _counted(message.new_tokens)
     speed = f" · {result.tokens_per_second:.0f} tok/s" if result.new_tokens > 1 else ""
+    strength = result.model.adapter_strength
+    scaled = f" · strength {strength:g}" if strength != 1 else ""
     limit = " · token limit reached" if str(result.finish_reason) == "length" else ""
     return (
         f"{result.new_tokens} tokens · {result.seconds:.1f} s{speed} · "
-        f"first token {readable_seconds(result.time_to_first_token)}{limit}"
+        f"first token {readable_seconds(result.time_to_first_token)}{scaled}{limit}"
     )
 
 

@@ -15,19 +15,20 @@ from ui.components.draft_field import DraftField
 
 @safe_component
 def SettingSlider(
-    name: str,
+    name: str | SettingRange,
     value: float,
     low: float,
     high: float,
     step: float,
     digits: int,
     on_commit: Callable[[float], Any],
+    disabled: bool = False,
 ) -> ft.Control:
-    """``name`` is a field of GenerationSettings. The slider moves in steps of ``step`` from ``low``; ``digits`` after
-    the decimal point, 0 = whole numbers. A typed value may lie between the steps.
+    """``name`` is a field of GenerationSettings, or says itself what it is. The slider moves in steps of ``step`` from
+    ``low``; ``digits`` after the decimal point, 0 = whole numbers. A typed value may lie between the steps.
     """
     dragged, set_dragged = ft.use_state(cast("float | None", None))
-    known = setting_range(name)
+    known = setting_range(name) if isinstance(name, str) else name
     shown = value if dragged is None else dragged
 
     def rounded(raw: float) -> float:
@@ -48,6 +49,7 @@ def SettingSlider(
         hash(shown),
         on_commit=typed,
         width=76,
+        disabled=disabled,
         dense=True,
         text_size=13,
         text_align=ft.TextAlign.RIGHT,
@@ -58,6 +60,7 @@ def SettingSlider(
         min=low,
         max=high,
         value=min(max(shown, low), high),
+        disabled=disabled,
         padding=ft.Padding.symmetric(horizontal=4, vertical=2),
         on_change=guard(lambda e: set_dragged(rounded(float(e.control.value or 0)))),
         on_change_end=guard(released),

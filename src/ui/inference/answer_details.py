@@ -13,7 +13,7 @@ from ui.background_tasks import guard
 from ui.components.cards import fact_row, said, small_text
 from ui.components.readable import readable_seconds
 from ui.fonts import CODE_FONT
-from ui.inference.loaded_model_words import loaded_model_pairs, peft_words
+from ui.inference.loaded_model_words import loaded_model_pairs, peft_words, strength_words
 
 _MAIN_SETTINGS = ("temperature", "max_new_tokens", "repetition_penalty")
 
@@ -68,6 +68,7 @@ def _pairs(result: GenerationResult) -> list[tuple[str, str]]:
         ("Adapter", model.adapter_path or "none, the base alone"),
         ("Fingerprint", short_fingerprint(model.adapter_fingerprint or "-")),
         ("Type and rank", peft_words(model.peft_type, model.rank)),
+        *([("Strength", strength_words(model.adapter_strength))] if model.adapter_path else []),
         *loaded_model_pairs(model),
         ("Settings", _sampled(result.settings)),
         ("Seed", str(result.seed)),

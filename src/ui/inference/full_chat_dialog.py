@@ -58,6 +58,8 @@ def full_chat_dialog(
 def ChatHeader(model: ModelChoiceState) -> ft.Control:
     """The title, and who speaks."""
     speaker = f"{model.run_name} on {model.base_model}" if model.run_name else model.base_model
+    if model.strength != 1:
+        speaker += f" · strength {model.strength:g}"
     return ft.Row(
         [
             ft.Icon(ft.Icons.CHAT, color=ft.Colors.PRIMARY),

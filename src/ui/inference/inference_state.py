@@ -192,6 +192,9 @@ def _exported(message: Message) -> ExportMessage:
     details = message.result.to_json() if message.result is not None else None
     if details is not None:
         del details["text"]
+        if message.result is not None and message.result.model.adapter_strength != 1:
+            # Of nested details, only JSON tells; an answer at another strength says so in every format.
+            details["strength"] = message.result.model.adapter_strength
     if message.error is not None:
         details = {"error": str(message.error)}
     return ExportMessage(

@@ -4,7 +4,7 @@ from helpers.local_inference import LoadedModel, Quantization
 from helpers.local_inference.generation_events import AdapterEffect
 from ui.components.doctor_report import peft_words
 
-__all__ = ["QUANTIZATION_WORDS", "effect_words", "loaded_model_pairs", "peft_words"]
+__all__ = ["QUANTIZATION_WORDS", "effect_words", "loaded_model_pairs", "peft_words", "strength_words"]
 
 QUANTIZATION_WORDS = {
     Quantization.AUTO: "Automatic: chosen from device, memory and model",
@@ -26,6 +26,12 @@ def loaded_model_pairs(model: LoadedModel) -> list[tuple[str, str]]:
         *([("Effect", effect_words(model.effect))] if model.effect is not None else []),
         *(("Note", note) for note in model.notes),
     ]
+
+
+def strength_words(strength: float) -> str:
+    """How strongly an adapter acted."""
+    ends = {0: "0, as the base alone", 1: "1, as trained"}
+    return ends.get(strength, f"{strength:g} times what it was trained to add")
 
 
 def effect_words(effect: AdapterEffect) -> str:

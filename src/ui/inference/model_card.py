@@ -5,7 +5,8 @@ from pathlib import Path
 import flet as ft
 
 from helpers.adapter_validation import AdapterSummary, Severity
-from helpers.local_inference import LoadedModel
+from helpers.local_inference import LoadedModel, SettingRange
+from helpers.local_inference.adapter_strength import LEAST_STRENGTH, MOST_STRENGTH
 from ui import theme
 from ui.background_tasks import guard, safe_component
 from ui.components.cards import card, card_title, fact_chip, facts, small_text, text_button
@@ -14,12 +15,20 @@ from ui.components.doctor_report import DoctorReport, fact_section, peft_words
 from ui.components.draft_field import DraftField
 from ui.components.picker import picker
 from ui.components.readable import readable_bytes
+from ui.components.setting_slider import SettingSlider
 from ui.inference.inference_state import InferenceState, ObservableChat
 from ui.inference.loaded_model_words import effect_words, loaded_model_pairs
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui.inference.status_line import status_line
 
 CHOSEN = "chosen"
+STRENGTH = SettingRange(
+    "adapter_strength",
+    "Strength",
+    "Multiplies what the adapter adds, from the next answer on. Nothing is loaded again.",
+    LEAST_STRENGTH,
+    MOST_STRENGTH,
+)
 
 
 @safe_component
@@ -48,6 +57,7 @@ def ModelCard(model: ModelChoiceState, chat: ObservableChat, state: InferenceSta
     if ready and model.report is not None and model.report.adapter is not None:
         rows.append(_meta_line(model, model.report.adapter, state.services.workspace))
         rows.append(facts(_fact_chips(model, model.report.adapter, chat.loaded_model)))
+        rows.append(_strength(model))
     if model.report is not None:
         words, icon = ("Hide details", ft.Icons.EXPAND_LESS) if details_open else ("Details", ft.Icons.EXPAND_MORE)
         rows.append(ft.Row([text_button(words, icon, lambda: set_details_open(not details_open))]))
@@ -152,6 +162,27 @@ def _fact_chips(model: ModelChoiceState, adapter: AdapterSummary, loaded: Loaded
     if warnings:
         chips.append(fact_chip(f"{len(warnings)} to note", "\n".join(finding.message for finding in warnings), True))
     return chips
+
+
+def _strength(model: ModelChoiceState) -> ft.Control:
+    fixed = model.fixed_strength
+    words = (
+        f"This adapter acts as trained or not at all: {fixed}." if fixed else "0 = the base alone, 1 = as trained."
+    )
+    slider = SettingSlider(
+        STRENGTH,
+        model.strength,
+        LEAST_STRENGTH,
+        MOST_STRENGTH,
+        0.05,
+        2,
+        model.choose_strength,
+        disabled=fixed is not None,
+        key="strength",
+    )
+    return ft.Column(
+        [slider, small_text(words)], spacing=0, tight=True, horizontal_alignment=ft.CrossAxisAlignment.STRETCH
+    )
 
 
 def _details(model: ModelChoiceState, loaded: LoadedModel | None) -> ft.Control:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import flet as ft
 
-from db import settings, training_runs
+from db import run_records, settings
 from db.database import Database
 from errors import NotFoundError
 from helpers.adapter_validation import Finding, ValidationReport, validate_adapter
 from helpers.base_models import BaseSource
 from helpers.local_inference import Dtype, ModelSelection, Quantization
+from helpers.local_inference.adapter_strength import require_strength
 from helpers.model_choice import base_model_locations, forget_base_location, remember_base_location
 from helpers.run_import import add_adapter_folder
 from ui.background_tasks import Notify, run_blocking
@@ -54,6 +55,7 @@ class ChoicePhase(StrEnum):
 class ModelChoiceState:
     """The choice and its validation. ``base_model`` is what the field shows; ``report`` is None until validated.
     ``run_name`` is empty before a choice; ``checkpoint_path`` is None where the run's own adapter is chosen.
+    ``strength``: 0 = the base alone, 1 = the adapter as trained; of the next answer.
 
     ``notify`` gets one line for a snackbar; ``on_ready`` is called each time an adapter was found fit.
     """
@@ -68,6 +70,7 @@ class ModelChoiceState:
     base_model: str = DEFAULT_BASE_MODEL
     adapter_path: str | None = None
     run_path: str | None = None
+    strength: float = 1.0
     dataset_id: int | None = None
     phase: ChoicePhase = ChoicePhase.IDLE
     status: str = IDLE_STATUS
@@ -104,7 +107,7 @@ class ModelChoiceState:
                 checkpoint = f" · {Path(checkpoint_path).name}" if checkpoint_path else ""
                 self.run_id, self.run_name, self.checkpoint_path = run.id, run.name + checkpoint, checkpoint_path
                 self.base_model = run.base_model or self.base_model
-                self.adapter_path = checkpoint_path or run.adapter_path
+                self._choose_adapter(checkpoint_path or run.adapter_path)
                 self.run_path = run.output_dir
                 self.dataset_id = run.dataset_id
         if blocked:
@@ -153,6 +156,12 @@ class ModelChoiceState:
         self.locations = await run_blocking(self._forget_location, base_model)
         if self.adapter_path is not None:
             await self.validate()
+
+    def choose_strength(self, value: float) -> None:
+        """How strongly the adapter acts in the next answer. Raises SettingsError where ``value`` is not 0 to 2."""
+        require_strength(value)
+        if self.fixed_strength is None:
+            self.strength = value
 
     async def choose_quantization(self, quantization: Quantization) -> None:
         """How the base is held from the next load on; remembered."""
@@ -205,7 +214,14 @@ class ModelChoiceState:
             run_path=self.run_path,
             quantization=self.quantization,
             dtype=Dtype.AUTO,
+            adapter_strength=self.strength,
         )
+
+    @property
+    def fixed_strength(self) -> str | None:
+        """Why the chosen adapter has no strength but 1; None = it has, or nothing is known of it yet."""
+        adapter = self.report.adapter if self.report is not None else None
+        return adapter.fixed_strength if adapter is not None else None
 
     @property
     def base_is_missing(self) -> bool:
@@ -220,8 +236,15 @@ class ModelChoiceState:
         """Findings worth reading beside the first error."""
         return list(self.report.findings) if self.report is not None else []
 
+    def _choose_adapter(self, path: str | None) -> None:
+        if path != self.adapter_path:
+            self.strength = 1.0
+        self.adapter_path = path
+
     def _take_in(self, report: ValidationReport) -> bool:
         self.report = report
+        if self.fixed_strength is not None:
+            self.strength = 1.0
         error = report.first_error
         if error is not None:
             self._fail(error.message, error.hint)
@@ -255,7 +278,7 @@ class ModelChoiceState:
         # Read and written in one go: another window may have located another base since this one was opened.
         with self.database.session_scope() as session:
             locations = remember_base_location(session, base_model, folder)
-            training_runs.record_base_located(session, base_model, folder)
+            run_records.record_base_located(session, base_model, folder)
         return locations
 
     def _forget_location(self, base_model: str) -> Mapping[str, str]:
