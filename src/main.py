@@ -144,7 +144,7 @@ def show_run(
     workspace: "Workspace",
     as_json: bool,
 ) -> None:
-    """Show one run with its settings, checkpoints and numbers."""
+    """Show one run with its settings, checkpoints, numbers and what happened to it."""
     from db import run_records, training_runs
     from helpers.run_upkeep import bring_up_to_date
 
@@ -152,7 +152,9 @@ def show_run(
     with workspace.database.read_scope() as session:
         found = training_runs.find_by_name_or_id_or_raise(session, run)
         checkpoints = run_records.list_checkpoints(session, found.id)
-        output.print_run(found, checkpoints, run_records.list_metrics(session, found.id), as_json=as_json)
+        metrics = run_records.list_metrics(session, found.id)
+        events = run_records.list_events(session, found.id, limit=NO_LIMIT)
+        output.print_run(found, checkpoints, metrics, events, as_json=as_json)
 
 
 @datasets.command("list")
@@ -274,7 +276,10 @@ def generate(
     """Answer one prompt on standard output."""
     from helpers import command_generate as answering
     from helpers.model_choice import choose_model
+    from helpers.run_upkeep import bring_up_to_date
 
+    if run is not None:
+        bring_up_to_date(workspace.database)
     with workspace.database.read_scope() as session:
         settings = answering.settings_for(session, preset, changes)
         model = choose_model(session, run=run, adapter=adapter, use_adapter=not no_adapter, base_model=base_model)

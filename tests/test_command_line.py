@@ -82,7 +82,9 @@ def test_runs_that_are_added_are_listed_and_shown(run: Run, adapter: Path) -> No
     shown = run("runs", "show", str(added["id"]), "--json").document
     assert shown["hyperparameters"]["rank"] == 4
     assert {**shown, **added} == shown
-    assert run("runs", "show", added["name"]).out.count(LONG_NAME) >= 2
+    assert [event["kind"] for event in shown["events"]] == ["added"]
+    told = run("runs", "show", added["name"]).out
+    assert told.count(LONG_NAME) >= 2 and shown["events"][0]["text"] in told
 
 
 def test_a_piped_list_has_one_line_a_run_without_colours_or_cuts(run: Run, adapter: Path) -> None:

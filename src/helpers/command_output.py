@@ -17,12 +17,12 @@ from errors import PlaygroundError
 from helpers.adapter_validation import Severity, ValidationReport
 
 if TYPE_CHECKING:
-    from db.models import Checkpoint, Dataset, TrainingMetric, TrainingRun
+    from db.models import Checkpoint, Dataset, RunEvent, TrainingMetric, TrainingRun
 
 # Piped output is read by programs: its lines are not folded to the width of a screen.
 _PIPED_WIDTH = 100_000
 _NUMBERS = {"ID", "Rows"}
-_LONG_TEXTS = {"Name", "Base model", "Adapter", "Source"}
+_LONG_TEXTS = {"Name", "Base model", "Adapter", "Source", "What happened"}
 _MARKS = {Severity.ERROR: ("✗", "bold red"), Severity.WARNING: ("!", "yellow"), Severity.INFO: ("·", "dim")}
 
 
@@ -146,24 +146,32 @@ def run_document(run: TrainingRun) -> dict[str, Any]:
 
 
 def run_details_document(
-    run: TrainingRun, checkpoints: Sequence[Checkpoint], metrics: Sequence[TrainingMetric]
+    run: TrainingRun, checkpoints: Sequence[Checkpoint], metrics: Sequence[TrainingMetric], events: Sequence[RunEvent]
 ) -> dict[str, Any]:
-    """A run as ``runs show --json`` prints it, with everything recorded."""
+    """A run as ``runs show --json`` prints it, with everything recorded; ``events`` come newest first."""
     return {
         **run_document(run),
         "notes": run.notes,
         "hyperparameters": run.hyperparameters,
         "checkpoints": [{"step": checkpoint.step, "path": checkpoint.path} for checkpoint in checkpoints],
         "metrics": [{"step": metric.step, "name": metric.name, "value": metric.value} for metric in metrics],
+        "events": [
+            {"time": _time(event.created_at), "kind": event.kind, "text": event.text} for event in reversed(events)
+        ],
     }
 
 
 def print_run(
-    run: TrainingRun, checkpoints: Sequence[Checkpoint], metrics: Sequence[TrainingMetric], *, as_json: bool
+    run: TrainingRun,
+    checkpoints: Sequence[Checkpoint],
+    metrics: Sequence[TrainingMetric],
+    events: Sequence[RunEvent],
+    *,
+    as_json: bool,
 ) -> None:
-    """A run with its fields, settings, checkpoints and numbers; for reading, only the last of these."""
+    """A run with its fields, settings, checkpoints, numbers (for reading, only the last) and event log."""
     if as_json:
-        print_json(run_details_document(run, checkpoints, metrics))
+        print_json(run_details_document(run, checkpoints, metrics, events))
         return
     last = {metric.name: metric for metric in metrics}
     given = {name: value for name, value in run.hyperparameters.items() if value is not None}
@@ -187,6 +195,10 @@ def print_run(
             ),
         }
     )
+    if events:
+        print()
+        rows = [(event.created_at, event.text) for event in reversed(events)]
+        print_table(("When", "What happened"), rows, empty="")
 
 
 def dataset_document(dataset: Dataset) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from db import datasets, run_records, settings, training_runs
 from db.database import Database
-from db.models import RunSource, RunStatus, utc_now
+from db.models import EventKind, RunSource, RunStatus, TrainingRun, utc_now
 from db.run_records import MetricRow
 from db.storage_errors import file_not_usable
 from errors import NotFoundError
@@ -108,9 +108,15 @@ def _record_completed(
     )
     run.created_at = started_at
     run_records.record_metrics(session, run.id, _metrics(log, started_at, finished_at))
-    for checkpoint in output.glob("checkpoint-*"):
-        step = int(checkpoint.name.removeprefix("checkpoint-"))
-        run_records.add_checkpoint(session, run.id, step, str(checkpoint))
+    _record_start(session, run)
+    last_step = max(row.step for row in log.metrics)
+    folders = {int(folder.name.removeprefix("checkpoint-")): folder for folder in output.glob("checkpoint-*")}
+    for step, folder in sorted(folders.items()):
+        run_records.add_checkpoint(session, run.id, step, str(folder))
+        saved_at = started_at + (finished_at - started_at) * (step / last_step)
+        text = f"Saved a checkpoint at step {step}: {folder}"
+        run_records.record_event(session, run.id, EventKind.CHECKPOINT, text, saved_at)
+    _record_end(session, run)
 
 
 def _record_damaged(
@@ -135,6 +141,8 @@ def _record_damaged(
         finished_at=finished_at,
     )
     run.created_at = started_at
+    _record_start(session, run)
+    _record_end(session, run)
 
 
 def _record_unfinished(
@@ -156,6 +164,8 @@ def _record_unfinished(
     )
     failed.created_at = now - dt.timedelta(hours=5, minutes=3)
     run_records.record_metrics(session, failed.id, _metrics(log, failed.created_at, now, last_step=37))
+    _record_start(session, failed)
+    _record_end(session, failed)
     running = training_runs.create(
         session,
         name=RUNNING_RUN,
@@ -169,6 +179,7 @@ def _record_unfinished(
     )
     running.created_at = now - dt.timedelta(minutes=2)
     run_records.record_metrics(session, running.id, _metrics(log, running.created_at, now, last_step=120))
+    _record_start(session, running)
     training_runs.create(
         session,
         name="haiku-poet",
@@ -178,6 +189,21 @@ def _record_unfinished(
         output_dir=str(runs / "haiku-poet"),
         hyperparameters=recorded["hyperparameters"],
     )
+
+
+def _record_start(session: Session, run: TrainingRun) -> None:
+    run_records.record_event(session, run.id, EventKind.STARTED, "Training started.", run.started_at)
+
+
+def _record_end(session: Session, run: TrainingRun) -> None:
+    """The log of the end in the words of a tracked run."""
+    if run.status is RunStatus.FAILED:
+        kind, text = EventKind.FAILED, f"Training failed: {run.error}"
+    else:
+        saved = f"Saved the adapter: {run.adapter_path}"
+        run_records.record_event(session, run.id, EventKind.ADAPTER, saved, run.finished_at)
+        kind, text = EventKind.FINISHED, "Training finished."
+    run_records.record_event(session, run.id, kind, text, run.finished_at)
 
 
 def _keep_alive(session: Session) -> None:

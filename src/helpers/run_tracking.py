@@ -145,11 +145,6 @@ class TrackedRun:
             self.adapter(adapter_path)
         return self._end(RunStatus.COMPLETED, EventKind.FINISHED, "Training finished.", None)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether neither finish nor fail was called."""
-        return not self._ending.is_set()
-
     def fail(self, message: str) -> bool:
         """Ends the run as failed, with the reason. False as in :meth:`finish`."""
         return self._end(RunStatus.FAILED, EventKind.FAILED, f"Training failed: {message}", message)

@@ -88,6 +88,21 @@ def test_checkpoints_are_adapters_inside_the_workspace(database: Database, works
         assert (path / "trainer_state.json").is_file()
 
 
+def test_the_log_of_each_run_tells_its_training_in_order(database: Database, workspace: Path) -> None:
+    told = {}
+    with database.read_scope() as session:
+        for run in training_runs.list_recent(session):
+            events = run_records.list_events(session, run.id)[::-1]
+            times = [event.created_at for event in events]
+            assert times == sorted(times)
+            if run.started_at is not None:
+                assert times[0] == run.started_at and times[-1] == (run.finished_at or run.started_at)
+            told[run.name] = [event.kind for event in events]
+    assert told["pirate-speak"] == ["started", *3 * ["checkpoint"], "adapter", "finished"]
+    assert told["support-agent-8b"] == ["started", "failed"]
+    assert told["recipe-writer"] == ["started"] and told["haiku-poet"] == []
+
+
 def test_the_failed_run_says_why(database: Database, workspace: Path) -> None:
     failed = next(run for run in all_runs(database) if run.status is RunStatus.FAILED)
     assert failed.error is not None and "out of memory at step 37" in failed.error

@@ -233,10 +233,11 @@ def _progress(importing: ImportState) -> ft.Control:
         words = "Reading the first rows..."
     elif progress is not None:
         share = min(progress.bytes_read / progress.bytes_total, 1.0) if progress.bytes_total else None
-        read = readable_bytes(progress.bytes_read)
+        words = f"Importing: {progress.rows:,} rows"
         if progress.bytes_total:
-            read = f"{read} of {readable_bytes(progress.bytes_total)}"
-        words = f"Importing: {progress.rows:,} rows · {read}"
+            words += f" · {readable_bytes(progress.bytes_read)} of {readable_bytes(progress.bytes_total)}"
+        elif progress.bytes_read:
+            words += f" · {readable_bytes(progress.bytes_read)}"
     if importing.cancelling and importing.phase is ImportPhase.IMPORTING:
         share, words = None, "Cancelling; what was saved is being removed..."
     return ft.Column([ft.ProgressBar(value=share), small_text(words)], spacing=6, tight=True)
