@@ -250,7 +250,9 @@ class ChatSession:
         for event in events:
             match event:
                 case ModelLoading():
-                    self._show(LOADING_STATUS, event.stage, _share(event.done_bytes, event.total_bytes))
+                    # Every answer begins with the tokenizer; only what has a size is a model on its way.
+                    status = LOADING_STATUS if event.total_bytes else self.status
+                    self._show(status, event.stage, _share(event.done_bytes, event.total_bytes))
                 case ModelReady():
                     self._loaded = self._asked_model
                     self.loaded_model = event.model

@@ -50,6 +50,23 @@ def test_regenerate_and_edit_can_be_taken_back(app: AppPage) -> None:
     app.see_no_more("Rome")
 
 
+def test_at_strength_0_the_adapter_is_silent_and_the_answer_says_so(app: AppPage) -> None:
+    choose_run(app, "pirate-speak")
+    app.choose("Preset", "Deterministic")
+    ask(app, FRANCE)
+    app.see("Arr")
+    app.type("Strength value", "0")
+    app.page.keyboard.press("Enter")
+    open_chat(app)
+    app.see("pirate-speak on demo/tiny-chat · strength 0")
+    app.click("Regenerate")
+    app.see(" · strength 0")
+    app.see("The capital of France is Paris.")
+    app.see_no_more("Arr")
+    app.click("What made this answer")
+    app.see("0, as the base alone")
+
+
 def test_the_keyboard_generates_opens_the_chat_and_closes_it(app: AppPage) -> None:
     choose_run(app, "json-answers")
     app.type("Prompt", FRANCE)

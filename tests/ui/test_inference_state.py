@@ -11,7 +11,7 @@ import pytest
 from db.datasets import NewRow, create_with_rows
 from errors import EmptyPromptError, ModelProcessError, NotFoundError
 from helpers.chat_export import ExportFormat
-from helpers.chat_session import MessageStatus
+from helpers.chat_session import GENERATING_STATUS, LOADING_STATUS, MessageStatus
 from helpers.local_inference import ContextOverflow
 from helpers.local_inference.worker import ModelProcess
 from ui.inference.inference_state import InferenceState
@@ -304,6 +304,26 @@ async def test_every_format_exports_what_was_said_and_jsonl_what_the_model_saw(d
     first, second = ("assistant", answers[0]), ("assistant", answers[1])
     assert [system, one, first] in flat and [two, second] in flat
     assert [one, first, two, second, *three] in flat and len(flat) == 3
+
+
+async def test_another_strength_loads_nothing_again_and_every_export_says_it(desk):
+    state = (await desk.ready_window()).state
+    await ask(state, "One")
+    seen = []
+
+    def listen(_: object, field: str) -> None:
+        if field == "status":
+            seen.append(state.chat.status)
+
+    state.chat.subscribe(listen)
+    state.model.choose_strength(0.25)
+    await ask(state, "One")
+    assert GENERATING_STATUS in seen and LOADING_STATUS not in seen
+    assert state.chat.messages[-1].result.model.adapter_strength == 0.25
+    for chosen in (ExportFormat.TXT, ExportFormat.MARKDOWN):
+        assert state.export(chosen).decode().count("strength: 0.25") == 1
+    answers = [m for m in json.loads(state.export(ExportFormat.JSON))["messages"] if m["details"]]
+    assert [answer["details"]["model"]["adapter_strength"] for answer in answers] == [1, 0.25]
 
 
 async def test_an_export_says_which_answer_failed_and_why(desk):

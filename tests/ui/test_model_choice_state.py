@@ -11,10 +11,13 @@ import pytest
 
 from db import settings, training_runs
 from db.models import RunStatus
-from errors import AdapterError, NotFoundError
+from errors import AdapterError, NotFoundError, SettingsError
 from held_threads import HeldThreads
 from helpers.local_inference import Quantization
+from helpers.local_inference.adapter_files import read_adapter_folder
+from helpers.local_inference.adapter_strength import require_scalable
 from helpers.model_choice import choose_model, find_usable_run_or_raise
+from tiny_models import build_tiny_adapter
 from ui.inference.model_choice_state import ChoicePhase, ModelChoiceState
 from ui_desk import WEIGHTS, Desk, until
 
@@ -354,6 +357,43 @@ async def test_a_folder_without_an_adapter_is_refused_and_the_earlier_choice_sta
     with pytest.raises(AdapterError):
         await model.add_adapter_folder(folder)
     assert (model.run_id, model.phase, len(model.runs)) == (run, ChoicePhase.READY, 1)
+
+
+async def test_the_strength_stays_until_another_adapter_is_chosen(desk):
+    first, second = desk.add_run("first", desk.models.first), desk.add_run("second", desk.models.second)
+    model, _ = await choice(desk)
+    await model.select_run(first)
+    assert model.selection.adapter_strength == 1 and model.fixed_strength is None
+    model.choose_strength(0.35)
+    for wrong in (-0.1, 2.1, float("nan")):
+        with pytest.raises(SettingsError, match="from 0 to 2"):
+            model.choose_strength(wrong)
+    await model.select_run(first)
+    assert model.selection.adapter_strength == 0.35
+    await model.select_run(second)
+    assert model.selection.adapter_strength == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "reason"),
+    [
+        ("ia3", {}, "IA3"),
+        ("lora", {"use_dora": True}, "DoRA"),
+        ("lora", {"modules_to_save": ["lm_head"]}, "whole layers"),
+        ("lora", {"bias": "all"}, "the base's own weights"),
+    ],
+)
+async def test_an_adapter_without_a_strength_says_why_and_keeps_1(desk, kind, config, reason):
+    """As the engine does, which would refuse the answer."""
+    adapter = build_tiny_adapter(desk.models.base, desk.folder / "fixed", kind, **config)
+    run = desk.add_run("fixed", adapter)
+    model, _ = await choice(desk)
+    await model.select_run(run)
+    model.choose_strength(0.5)
+    assert model.phase is ChoicePhase.READY
+    assert reason in model.fixed_strength and model.selection.adapter_strength == 1
+    with pytest.raises(AdapterError, match=reason):
+        require_scalable(read_adapter_folder(adapter), 0.5)
 
 
 async def test_the_quantisation_is_remembered(desk):

@@ -24,8 +24,8 @@ def SettingSlider(
     on_commit: Callable[[float], Any],
     disabled: bool = False,
 ) -> ft.Control:
-    """``name`` is a field of GenerationSettings, or says itself what it is. The slider moves in steps of ``step`` from
-    ``low``; ``digits`` after the decimal point, 0 = whole numbers. A typed value may lie between the steps.
+    """``name`` is a field of GenerationSettings, or says itself what it is. The slider moves in steps of ``step``
+    from ``low``; ``digits`` after the decimal point, 0 = whole numbers. A typed value may lie between the steps.
     """
     dragged, set_dragged = ft.use_state(cast("float | None", None))
     known = setting_range(name) if isinstance(name, str) else name

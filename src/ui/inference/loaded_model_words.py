@@ -30,8 +30,9 @@ def loaded_model_pairs(model: LoadedModel) -> list[tuple[str, str]]:
 
 def strength_words(strength: float) -> str:
     """How strongly an adapter acted."""
-    ends = {0: "0, as the base alone", 1: "1, as trained"}
-    return ends.get(strength, f"{strength:g} times what it was trained to add")
+    if strength == 0:
+        return "0, as the base alone"
+    return "1, as trained" if strength == 1 else f"{strength:g} times what it was trained to add"
 
 
 def effect_words(effect: AdapterEffect) -> str:
