@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from helpers.local_inference import GenerationSettings
+from helpers.run_tracking import track_run
 from tiny_models import build_tiny_adapter, build_tiny_base
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -216,6 +218,17 @@ def test_the_base_of_a_run_answers_alone(run: Run, adapter: Path, base: Path) ->
     document = run("generate", "--run", "latest", "--no-adapter", "--prompt", "Hi", "--json").document
     assert document["model"]["adapter_path"] is None
     assert document["model"]["base_model"] == str(base)
+
+
+def test_the_latest_run_answers_with_an_adapter_that_was_saved_after_its_training(
+    run: Run, adapter: Path, base: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "out"
+    with track_run("late", str(base), output_dir=saved, data_dir=tmp_path / "workspace"):
+        pass
+    shutil.copytree(adapter, saved, copy_function=shutil.copyfile)
+    how = ("generate", "--run", "latest", "--max-new-tokens", "1")
+    assert run(*how, "--prompt", "Hi", "--json").document["model"]["adapter_path"] == str(saved)
 
 
 def test_an_adapter_answers_weaker_or_merged(run: Run, adapter: Path) -> None:

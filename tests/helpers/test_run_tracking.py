@@ -6,8 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,7 +18,7 @@ from db.database import Database
 from db.models import EventKind, RunSource, RunStatus, TrainingRun, utc_now
 from helpers import run_tracking
 from helpers.app_paths import database_path
-from helpers.run_tracking import track_run
+from helpers.run_tracking import TrackedRun, track_run
 from helpers.run_upkeep import STALE_AFTER, adopt_saved_adapters, bring_up_to_date, is_stale, mark_stale_runs
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -73,7 +73,7 @@ def test_a_database_that_another_program_locks_holds_up_no_step_and_loses_nothin
 def test_a_killed_process_is_found_dead(tmp_path: Path) -> None:
     code = """
 import sys, time
-from helpers.run_tracking import track_run
+from helpers.run_tracking import TrackedRun, track_run
 with track_run("killed", "base", data_dir=sys.argv[1]) as run:
     run.log(1, loss=1.0)
     while run.id is None:
@@ -129,39 +129,37 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_run_that_was_taken_for_dead_comes_back_with_its_next_sign_of_life(tmp_path: Path) -> None:
-    with (
-        Database.open(database_path(tmp_path)) as database,
-        track_run("one", "base", data_dir=tmp_path) as run,
-    ):
+@contextmanager
+def _training(data_dir: Path) -> Iterator[tuple[Database, TrackedRun, int]]:
+    """A training that is in the list, with its number there."""
+    with Database.open(database_path(data_dir)) as database, track_run("one", "base", data_dir=data_dir) as run:
         _until(lambda: run.id is not None)
         assert run.id is not None
+        yield database, run, run.id
+
+
+def test_a_run_that_was_taken_for_dead_comes_back_with_its_next_sign_of_life(tmp_path: Path) -> None:
+    with _training(tmp_path) as (database, run, run_id):
         with database.session_scope() as session:
-            training_runs.mark_failed(session, run.id, "died")
+            training_runs.mark_failed(session, run_id, "died")
         run.log(1, loss=1.0)
 
         def is_running() -> bool:
-            assert run.id is not None
             with database.read_scope() as session:
-                return training_runs.find_or_raise(session, run.id).status is RunStatus.RUNNING
+                return training_runs.find_or_raise(session, run_id).status is RunStatus.RUNNING
 
         _until(is_running)
         with database.read_scope() as session:
-            assert training_runs.find_or_raise(session, run.id).error is None
-            assert "goes on" in run_records.list_events(session, run.id)[0].text
+            assert training_runs.find_or_raise(session, run_id).error is None
+            assert "goes on" in run_records.list_events(session, run_id)[0].text
 
 
 def test_a_run_that_is_removed_while_it_trains_stops_no_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with (
-        Database.open(database_path(tmp_path)) as database,
-        track_run("one", "base", data_dir=tmp_path) as run,
-    ):
-        _until(lambda: run.id is not None)
-        assert run.id is not None
+    with _training(tmp_path) as (database, run, run_id):
         with database.session_scope() as session:
-            training_runs.delete(session, run.id)
+            training_runs.delete(session, run_id)
         run.log(1, loss=1.0)
         _until(lambda: bool(caplog.messages))
         run.checkpoint(2, tmp_path / "checkpoint-2")
