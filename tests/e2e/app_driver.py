@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Without these Chromium looks for hosts of its own at every start.
@@ -24,6 +24,7 @@ LAUNCH_FLAGS = [
     "--disable-sync",
 ]
 WAIT_MS = 60_000
+_MENU_OPENS_MS = 5_000
 
 
 def find_browser() -> str | None:
@@ -84,8 +85,11 @@ class AppPage:
     def press(self, target: Locator) -> None:
         """Click where a person would: Flet's dropdowns and menus listen to the pointer alone."""
         target.wait_for(state="attached")
-        box = target.bounding_box()
-        assert box is not None
+        # Menus slide open, and what loads moves what stands below it.
+        before, box = None, target.bounding_box()
+        while box is None or box != before:
+            self.page.wait_for_timeout(60)
+            before, box = box, target.bounding_box()
         self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
     def open_menu(self, label: str) -> None:
@@ -108,9 +112,20 @@ class AppPage:
         return words
 
     def choose(self, label: str, words: str | re.Pattern[str]) -> None:
-        """Open a dropdown and take an entry."""
+        """Open a dropdown and take an entry; opened again where the entry was not there yet."""
         self.open_menu(label)
+        deadline = time.monotonic() + WAIT_MS / 1000
+        while not self._is_there(self.option(words)) and time.monotonic() < deadline:
+            self.page.keyboard.press("Escape")
+            self.open_menu(label)
         self.press(self.option(words))
+
+    def _is_there(self, target: Locator) -> bool:
+        try:
+            target.wait_for(state="attached", timeout=_MENU_OPENS_MS)
+        except TimeoutError:
+            return False
+        return True
 
     def field(self, label: str) -> Locator:
         """A text field by its label."""
