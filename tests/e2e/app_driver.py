@@ -92,8 +92,16 @@ class AppPage:
             before, box = box, target.bounding_box()
         self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
+    def settle(self) -> None:
+        """Wait until the screen says the same for a moment: a menu closes when what it stands on is drawn anew."""
+        before, deadline = "", time.monotonic() + 10
+        while (now := self.words()) != before and time.monotonic() < deadline:
+            before = now
+            self.page.wait_for_timeout(300)
+
     def open_menu(self, label: str) -> None:
         """Open a dropdown."""
+        self.settle()
         self.press(self.page.get_by_role("button", name=label, exact=True).first)
 
     def option(self, words: str | re.Pattern[str]) -> Locator:

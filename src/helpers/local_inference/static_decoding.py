@@ -84,8 +84,8 @@ class StaticDecoding:
         if form not in self._compiled:
             if len(self._compiled) >= _MOST_FORMS:
                 self.forget()
-            # Isolated: torch would otherwise count all forms together and stop compiling at the eighth. (Its overloads
-            # leave the option out.)
+            # Isolated: torch would otherwise count all forms together and stop compiling at the eighth.
+            # Its type overloads leave that option out.
             compiled: Any = torch.compile
             self._compiled[form] = compiled(
                 model.__call__, backend=self._backend, mode=self._mode, isolate_recompiles=True
