@@ -1,12 +1,17 @@
 """Settings for every test, and the rule of CI: with REQUIRE_BROWSER_TESTS=1 the browser tests must all have run."""
 
 import os
+import signal
 
 import pytest
 
 # Before torch is imported, and inherited by the processes that tests start: several tests and the machine's other
 # work share two cores, and tiny models are fastest on one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell's background job ignores Ctrl+C, and so would the processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class BrowserTests:
